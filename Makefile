@@ -1,0 +1,134 @@
+# `make` alone says what there is to make.
+#
+# Everything is built for musl, so that a program is one file that runs on any distribution (and starts in a
+# fifth of the time): the tests drive that build, not a debug one, and `install` and `dist` hand out the same files.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+TARGET ?= $(shell uname -m)-unknown-linux-musl
+DESTDIR ?=
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+CHANNEL := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+
+# What goes where; rust-lld links foreign targets, so that no cross compiler is needed.
+PLUGINS := bridge veth ptp loopback host-local
+TOOLS := netns cnitool
+DIST_TARGETS ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+OUT := $(or $(CARGO_TARGET_DIR),target)
+
+# Debian packages beyond gcc, make, git and rustup: what the tests witness with, run against, and boot.
+PACKAGES := iproute2 iputils-ping nftables jq tcpdump containernetworking-plugins \
+            busybox-static cpio xz-utils zstd qemu-system-x86
+
+CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
+COUNT = awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	END { if (NR && passed + failed == 0) printf "%-32s NOT RUN\n", name ":"; \
+	else printf "%-32s %4d passed, %d failed, %d ignored\n", name ":", passed, failed, ignored }'
+
+.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer bench install dist clean rust packages
+
+help:
+	@echo 'make demo                  two network namespaces get addresses, ping each other, and vanish'
+	@echo 'make test                  formatting, lints and all tests (as root: also without user namespaces, and on Linux 6.1)'
+	@echo 'make test-peer             the same behaviour tests against the Go plugins in /usr/lib/cni'
+	@echo 'make bench                 side by side with the Go plugins and with the price of the kernel itself'
+	@echo 'make install [DESTDIR=..]  plugins to /opt/cni/bin, netns and cnitool to /usr/local/bin'
+	@echo 'make dist                  release tarballs with checksums, in dist/'
+	@echo 'make clean                 removes target/ and dist/'
+
+demo: build
+	@examples/demo.sh $(OUT)/$(TARGET)/release
+
+build: rust
+	@cargo build --locked --release --target $(TARGET) --bins
+
+# --- tests -----------------------------------------------------------------------------------------------------
+
+test: packages lint test-units test-user test-root test-guest
+	@echo; echo 'make test: what ran is green'
+	@for log in units user root guest; do \
+		[ ! -e $(OUT)/test-$$log.log ] || $(COUNT) name="  $$(head -n 1 $(OUT)/test-$$log.log)" $(OUT)/test-$$log.log; done
+
+lint: rust
+	cargo fmt --all --check
+	cargo clippy --locked --release --target $(TARGET) --workspace --all-targets -- -D warnings
+
+# $(call run,LOG NAME,TITLE,COMMAND): the title becomes the first line of the log, for the counts at the end.
+run = @mkdir -p $(OUT); echo '$2' > $(OUT)/test-$1.log; echo "== $2"; $3 2>&1 | tee -a $(OUT)/test-$1.log
+
+test-units: rust
+	$(call run,units,the libraries on their own,cargo test --locked --target $(TARGET) --workspace --lib --bins)
+
+test-user: rust packages
+	$(call run,user,in user namespaces,$(CARGO_TEST))
+
+test-root: rust packages
+	$(call run,root,as real root,if [ "$$(id -u)" = 0 ]; then JACKFIELD_LAB=root $(CARGO_TEST); \
+		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
+
+test-guest: rust packages
+	$(call run,guest,inside Linux 6.1,\
+		CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER=$(CURDIR)/tests/guest/run $(CARGO_TEST))
+
+test-peer: rust packages
+	CNI_REFERENCE=$${CNI_REFERENCE:-/usr/lib/cni} $(CARGO_TEST)
+
+bench: build packages
+	cargo bench --locked --target $(TARGET)
+
+# --- hand out --------------------------------------------------------------------------------------------------
+
+# A running container may be started this instant: each file appears whole, under its name, by rename.
+put = install -m 755 $1/$2 $3/.$2.new && mv -f $3/.$2.new $3/$2 && echo "  $3/$2"
+
+install: build
+	@install -d $(DESTDIR)/opt/cni/bin $(DESTDIR)/usr/local/bin
+	@for name in $(PLUGINS); do $(call put,$(OUT)/$(TARGET)/release,$$name,$(DESTDIR)/opt/cni/bin); done
+	@for name in $(TOOLS); do $(call put,$(OUT)/$(TARGET)/release,$$name,$(DESTDIR)/usr/local/bin); done
+
+dist: rust
+	@rm -rf dist; mkdir -p dist
+	@for target in $(DIST_TARGETS); do $(MAKE) --no-print-directory dist-one TARGET=$$target; done
+	@cd dist && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
+
+# The same commit gives the same bytes: sorted names, no owners, the time of the commit.
+.PHONY: dist-one
+dist-one: name = jackfield-$(VERSION)-$(firstword $(subst -, ,$(TARGET)))
+dist-one:
+	@if ! rustup target list --toolchain $(CHANNEL) --installed | grep -qx $(TARGET) \
+		&& ! rustup target add --toolchain $(CHANNEL) $(TARGET); then \
+		echo "no tarball for $(TARGET): rustup cannot have that target"; exit 0; fi; \
+	[ $(TARGET) = "$$(uname -m)-unknown-linux-musl" ] || \
+		export CARGO_TARGET_$$(echo $(TARGET) | tr a-z- A-Z_)_LINKER=rust-lld; \
+	cargo build --locked --release --target $(TARGET) --bins; \
+	mkdir -p dist/$(name)/bin; \
+	cp $(addprefix $(OUT)/$(TARGET)/release/,$(PLUGINS) $(TOOLS)) dist/$(name)/bin; \
+	cp -r README.md CHANGELOG.md LICENSE docs conf dist/$(name); \
+	(cd dist/$(name) && find bin -type f -printf '%P\n' | sort | (cd bin && xargs sha256sum) > bin/SHA256SUMS); \
+	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
+		-cf - $(name) | gzip -9n > dist/$(name).tar.gz; \
+	rm -rf dist/$(name)
+
+clean:
+	rm -rf $(OUT) dist
+
+# --- what must be there ----------------------------------------------------------------------------------------
+
+rust:
+	@command -v rustup >/dev/null || { echo 'rustup is missing: see https://rustup.rs'; exit 1; }
+	@command -v cc >/dev/null || { echo 'a C linker is missing (for build scripts): apt-get install gcc'; exit 1; }
+	@rustup toolchain list | grep -q '^$(CHANNEL)-' || \
+		rustup toolchain install $(CHANNEL) --profile minimal --component clippy,rustfmt --target $(TARGET)
+	@rustup target list --toolchain $(CHANNEL) --installed | grep -qx $(TARGET) || \
+		rustup target add --toolchain $(CHANNEL) $(TARGET)
+
+packages:
+	@command -v dpkg-query >/dev/null || { echo 'not a Debian: make sure of $(PACKAGES)'; exit 0; }; \
+	missing=$$(for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q ' installed$$' || echo $$p; done | xargs); \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	else echo "packages are missing; as root: apt-get install $$missing"; exit 1; fi

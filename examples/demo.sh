@@ -1,0 +1,80 @@
+#!/bin/bash
+# Two network namespaces on one bridge: `make demo`, or examples/demo.sh FOLDER_WITH_THE_PROGRAMS
+#
+# Everything happens in a private world (own network and mount namespace, own /run and /var/lib), so that nothing
+# on this machine is touched. Where the kernel allows user namespaces it needs no root.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+bin=$(cd "${1:-$here/target/$(uname -m)-unknown-linux-musl/release}" && pwd)
+
+for need in ip ping unshare; do
+    command -v $need >/dev/null || { echo "demo: $need is missing: apt-get install iproute2 iputils-ping"; exit 1; }
+done
+
+if [ -z "${JACKFIELD_DEMO:-}" ]; then
+    export JACKFIELD_DEMO=1
+    if [ "$(id -u)" = 0 ]; then exec unshare --net --mount "$0" "$bin"; fi
+    if unshare --user --map-root-user --net --mount true 2>/dev/null; then
+        exec unshare --user --map-root-user --net --mount "$0" "$bin"
+    fi
+    echo 'demo: this kernel gives no user namespaces to ordinary users: sudo make demo'; exit 1
+fi
+
+mount --make-rprivate /
+mount -t tmpfs demo /run
+mount -t tmpfs demo /var/lib
+ip link set lo up
+export CNI_PATH=$bin NETCONFPATH=$here/conf
+pods=(red blue)
+
+say() { printf '\n\e[1m# %s\e[0m\n' "$*"; }
+run() { printf '$ %s\n' "$*"; "$bin/$1" "${@:2}"; }
+pod() { printf '$ netns exec %s\n' "$*"; "$bin/netns" exec "$@"; }
+
+remove() {
+    trap '' INT TERM HUP
+    for name in "${pods[@]}"; do
+        [ -e "/run/netns/$name" ] || continue
+        run cnitool del jackfield "/run/netns/$name"
+        run netns delete "$name"
+    done
+    # No plugin deletes a bridge, for another container may be joining it this instant.
+    if ip link show jack0 >/dev/null 2>&1; then echo '$ ip link delete jack0'; ip link delete jack0; fi
+}
+trap 'echo; say "interrupted: removing everything"; remove; exit 130' INT TERM HUP
+trap 'code=$?; [ $code = 0 ] || { say "failed: removing everything"; remove; }' EXIT
+
+say 'Two namespaces, and an attachment to the network of conf/10-jackfield.conflist for each'
+for name in "${pods[@]}"; do
+    run netns add "$name"
+    run cnitool add jackfield "/run/netns/$name"
+    echo
+done
+
+say 'What they have got: addresses and routes of both families'
+for name in "${pods[@]}"; do
+    pod "$name" ip -brief address show dev eth0
+    pod "$name" ip route
+    pod "$name" ip -6 route show default
+done
+
+address() { "$bin/netns" exec "$1" ip -o "$2" address show dev eth0 scope global | sed -n 's/.* inet6* \([^/]*\).*/\1/p'; }
+blue4=$(address blue -4) blue6=$(address blue -6)
+
+say 'red talks to blue, and to its gateway on the bridge'
+pod red ping -c 2 -i 0.2 -W 2 "$blue4"
+pod red ping -c 2 -i 0.2 -W 2 "$blue6"
+pod red ping -c 1 -W 2 -q 10.22.0.1
+
+say 'CHECK compares the kernel with what ADD answered'
+run cnitool check jackfield /run/netns/red
+echo 'red is as it should be'
+
+say 'Remove everything'
+remove
+
+say 'What is left'
+left=$(ls /run/netns; ip -o link show | grep -v ' lo: ' || true
+    find /run/jackfield /var/lib/cni -type f ! -name lock ! -name 'last_reserved_ip.*' 2>/dev/null || true)
+if [ -n "$left" ]; then echo "$left"; exit 1; fi
+echo 'nothing: no namespace, no link, no lease'
