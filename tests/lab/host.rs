@@ -1,0 +1,164 @@
+//! The host of a test's world: it starts programs, makes pods and keeps the stubs.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::attach::Attach;
+use super::call::Call;
+use super::differences;
+use super::place::Place;
+use super::stub::Stub;
+use super::world;
+
+/// Every program of this build, as the tests reach it.
+const PROGRAMS: &[(&str, Option<&str>)] = &[
+    ("bridge", option_env!("CARGO_BIN_EXE_bridge")),
+    ("veth", option_env!("CARGO_BIN_EXE_veth")),
+    ("ptp", option_env!("CARGO_BIN_EXE_ptp")),
+    ("loopback", option_env!("CARGO_BIN_EXE_loopback")),
+    ("host-local", option_env!("CARGO_BIN_EXE_host-local")),
+    ("netns", option_env!("CARGO_BIN_EXE_netns")),
+    ("cnitool", option_env!("CARGO_BIN_EXE_cnitool")),
+];
+
+/// Where a world collects the programs, so that one folder serves as CNI_PATH.
+const PROGRAM_FOLDER: &str = "/run/lab/bin";
+
+/// The host of this world. Dereferences to its `Place`.
+#[derive(Debug)]
+pub struct Host {
+    place: Place,
+    pods: Cell<u32>,
+}
+
+impl Deref for Host {
+    type Target = Place;
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Host {
+    /// The host of the world that this process is in.
+    pub fn here() -> Host {
+        std::fs::create_dir_all(PROGRAM_FOLDER).expect("a folder for the programs");
+        collect_programs(Path::new(PROGRAM_FOLDER));
+        Host { place: Place::host(), pods: Cell::new(0) }
+    }
+
+    /// The folder that holds every program under test: the ordinary CNI_PATH.
+    pub fn bin(&self) -> PathBuf {
+        PROGRAM_FOLDER.into()
+    }
+
+    /// The path of a program under test.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin().join(name)
+    }
+
+    /// Whether the Go plugins are under test, not ours.
+    pub fn is_reference(&self) -> bool {
+        world::reference().is_some()
+    }
+
+    /// The newest version of the specification that the programs under test know.
+    pub fn newest(&self) -> &'static str {
+        if self.is_reference() { "1.0.0" } else { "1.1.0" }
+    }
+
+    /// The versions of the specification that the programs under test know.
+    pub fn versions(&self) -> Vec<&'static str> {
+        let all = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+        all.into_iter().filter(|version| *version <= self.newest()).collect()
+    }
+
+    /// A new pod: a network namespace under /run/netns with `lo` down, as a runtime hands it over.
+    pub fn pod(&self) -> Pod {
+        self.pods.set(self.pods.get() + 1);
+        self.pod_named(&format!("pod{}", self.pods.get()))
+    }
+
+    /// A new pod under a name of its own.
+    pub fn pod_named(&self, name: &str) -> Pod {
+        self.sh(&format!("ip netns add {name}"));
+        let path = Path::new("/run/netns").join(name);
+        Pod { place: Place::at(&path), path }
+    }
+
+    /// One call of a program, its environment and stdin complete; change what the test is about, then `run`.
+    pub fn call(&self, program: &str, verb: &str, conf: &Value) -> Call {
+        Call::new(self.program(program), verb, conf, &self.bin())
+    }
+
+    /// A container's attachment, on which the verbs can be called one after another.
+    pub fn attach(&self, program: &str, conf: Value, pod: &Pod) -> Attach<'_> {
+        Attach::new(self, program, conf, pod.path())
+    }
+
+    /// A recording delegate called `name` in a folder of its own (see `Stub`).
+    pub fn stub(&self, name: &str) -> Stub {
+        Stub::install(name)
+    }
+
+    /// Two answers to one question: ours, and theirs where the reference is under test.
+    pub fn differs<T>(&self, key: &str, ours: impl FnOnce() -> T, theirs: impl FnOnce() -> T) -> T {
+        differences::of(key);
+        if self.is_reference() { theirs() } else { ours() }
+    }
+}
+
+/// A pod's network namespace. Dereferences to its `Place`.
+#[derive(Debug)]
+pub struct Pod {
+    place: Place,
+    path: PathBuf,
+}
+
+impl Deref for Pod {
+    type Target = Place;
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Pod {
+    /// What CNI_NETNS says.
+    pub fn path(&self) -> &str {
+        self.path.to_str().expect("a plain path")
+    }
+
+    /// The name below /run/netns.
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).expect("a plain name")
+    }
+
+    /// Ends the namespace as `ip netns delete` does; the path is gone afterwards.
+    pub fn delete(&self) {
+        Place::host().sh(&format!("ip netns delete {}", self.name()));
+    }
+}
+
+fn collect_programs(folder: &Path) {
+    if let Some(reference) = world::reference() {
+        for entry in std::fs::read_dir(&reference).expect("the folder of CNI_REFERENCE").flatten() {
+            link(&entry.path(), &folder.join(entry.file_name()));
+        }
+        return link(&Path::new(&reference).join("ptp"), &folder.join("veth"));
+    }
+    let elsewhere = world::variable("JACKFIELD_BIN").map(PathBuf::from);
+    for (name, built) in PROGRAMS {
+        let program = match &elsewhere {
+            Some(elsewhere) => elsewhere.join(name),
+            None => PathBuf::from(built.expect("the test is built by Cargo, beside the programs")),
+        };
+        link(&program, &folder.join(name));
+    }
+}
+
+fn link(program: &Path, name: &Path) {
+    symlink(program, name).unwrap_or_else(|e| panic!("collect {}: {e}", program.display()));
+}

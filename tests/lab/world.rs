@@ -1,0 +1,111 @@
+//! Making the world: this test starts itself again inside fresh namespaces.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::differences;
+use super::host::Host;
+
+/// Set in the copy of the test that runs inside.
+const INSIDE: &str = "JACKFIELD_LAB_INSIDE";
+
+/// A test that takes longer hangs. A second kernel under emulation is ten times slower.
+const LONGEST_SECONDS: &str = "120";
+
+/// Prepares the fresh namespaces, then becomes the test. `$@` is the test binary with its arguments.
+const PREPARE: &str = "set -e
+mount -t tmpfs -o mode=755 run /run
+mount -t tmpfs -o mode=755 lib /var/lib
+mkdir -p /run/netns /run/lab
+ip link set lo up
+exec \"$@\"";
+
+/// What a world may lack.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// Root outside any user namespace.
+    RealRoot,
+    /// Our own programs: the reference cannot do this at all. The word is a key of the table of differences.
+    Ours(&'static str),
+    /// A kernel at least this new.
+    Kernel(u32, u32),
+}
+
+impl Need {
+    /// Why this world does not offer it, if it does not.
+    fn missing(self) -> Option<String> {
+        match self {
+            Need::RealRoot if is_root_lab() => None,
+            Need::RealRoot => Some("needs real root (JACKFIELD_LAB=root)".into()),
+            Need::Ours(_) if reference().is_none() => None,
+            Need::Ours(key) => {
+                Some(format!("the reference has nothing to compare: {}", differences::of(key).theirs))
+            }
+            Need::Kernel(major, minor) if kernel() >= (major, minor) => None,
+            Need::Kernel(major, minor) => Some(format!("needs Linux {major}.{minor}")),
+        }
+    }
+}
+
+/// Runs `test` inside; called outside, starts the copy that does.
+pub fn enter(needs: &[Need], test: impl FnOnce(&Host)) {
+    if variable(INSIDE).is_some() {
+        return test(&Host::here());
+    }
+    let name = std::thread::current().name().expect("libtest names the thread of a test").to_owned();
+    match needs.iter().find_map(|need| need.missing()) {
+        Some(reason) => skip(&name, &reason),
+        None => start_again(&name),
+    }
+}
+
+/// The folder of the Go plugins, if they are to be tested.
+pub fn reference() -> Option<OsString> {
+    variable("CNI_REFERENCE").filter(|folder| !folder.is_empty())
+}
+
+/// Whether this run uses real root.
+pub fn is_root_lab() -> bool {
+    variable("JACKFIELD_LAB").is_some_and(|kind| kind == "root")
+}
+
+/// The running kernel's version.
+pub fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    let mut numbers = release.split('.').map(|part| part.trim().parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Reads a variable of the run. The only place in the suite that does.
+#[allow(clippy::disallowed_methods, reason = "the suite is told by its environment which world to make")]
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn start_again(test: &str) {
+    let mut unshare = Command::new("timeout");
+    unshare.args(["-s", "KILL", LONGEST_SECONDS, "unshare"]);
+    if !is_root_lab() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    unshare.args(["sh", "-c", PREPARE, "sh"]).arg(std::env::current_exe().expect("the path of this test"));
+    unshare.args(["--exact", test, "--nocapture", "--include-ignored", "--test-threads=1"]);
+    let output =
+        unshare.env(INSIDE, "1").env("PATH", super::call::PATH).output().expect("timeout(1) and unshare(1)");
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let ran = said.contains("1 passed");
+    assert!(output.status.success() && ran, "in its own world ({}):\n{said}\n{complained}", output.status);
+}
+
+/// Says that a test did not run, and why. libtest has no word for it, and captures only `print!`.
+fn skip(test: &str, reason: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    assert!(variable("JACKFIELD_NO_SKIPS").is_none(), "must not be skipped in this run: {reason}");
+    let _ = writeln!(std::io::stderr(), "skipped ({number}): {test}: {reason}");
+}

@@ -1,0 +1,15 @@
+//! The behaviour of every program, each test in a world of its own (see `lab`).
+//!
+//! One binary holds all of it, so that the suite links once and the same file runs on another kernel
+//! (tests/guest) and against another set of plugins (`CNI_REFERENCE=/usr/lib/cni`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected must fail, and says where by panicking"
+)]
+
+// The lab is used by parts; a part that no test uses yet is still the lab.
+#[allow(dead_code)]
+mod lab;
