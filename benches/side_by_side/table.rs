@@ -1,0 +1,155 @@
+//! The figures, and the table that they end in.
+
+use crate::Result;
+use crate::candidate::{CANDIDATES, Candidate, Verb, Work};
+use crate::world::{Cost, output};
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+/// What the project promises: the figure, its limit, and how it is found.
+const TARGETS: [(&str, f64, fn(&Table) -> f64); 5] = [
+    ("ADD of bridge + host-local, wall, against the kernel's price", 2.0, |table| {
+        table.ratio(Work::Bridge, Candidate::Kernel, |row| row.wall)
+    }),
+    ("the same against the Go plugins", 0.25, |table| {
+        table.ratio(Work::Bridge, Candidate::Go, |row| row.wall)
+    }),
+    ("the same, CPU", 0.2, |table| table.ratio(Work::Bridge, Candidate::Go, |row| row.cpu)),
+    ("ADD of loopback, wall, against the Go plugin", 0.25, |table| {
+        table.ratio(Work::Loopback, Candidate::Go, |row| row.wall)
+    }),
+    ("peak memory of any program of ours, MB", 4.0, Table::peak),
+];
+
+pub struct Table {
+    costs: BTreeMap<(Work, Verb, Candidate), Vec<Cost>>,
+    head: String,
+}
+
+impl Table {
+    pub fn new(samples: usize) -> Result<Table> {
+        Ok(Table { costs: BTreeMap::new(), head: format!("{}, {samples} runs of each", machine()?) })
+    }
+
+    pub fn note(&mut self, work: Work, verb: Verb, candidate: Candidate, cost: Cost) {
+        self.costs.entry((work, verb, candidate)).or_default().push(cost);
+    }
+
+    pub fn print(&self) {
+        println!("{}.\n", self.head);
+        println!("| | | wall, ms (p10–p90) | CPU, ms | peak, MB | wall / kernel | wall / Go | CPU / Go |");
+        println!("|---|---|---|---|---|---|---|---|");
+        for (work, verb) in
+            Work::ALL.iter().flat_map(|work| work.verbs().iter().map(move |verb| (*work, *verb)))
+        {
+            for candidate in CANDIDATES {
+                self.print_row(work, verb, candidate);
+            }
+        }
+        println!("\n| target | at most | measured | |\n|---|---|---|---|");
+        for (what, limit, figure) in TARGETS {
+            let figure = figure(self);
+            println!(
+                "| {what} | {limit} | {figure:.2} | {} |",
+                if figure <= limit { "met" } else { "missed" }
+            );
+        }
+    }
+
+    /// Our ADD's figure divided by another's.
+    fn ratio(&self, work: Work, other: Candidate, figure: fn(&Row) -> f64) -> f64 {
+        let row = |candidate| figure(&self.row(work, Verb::Add, candidate));
+        row(Candidate::Ours) / row(other)
+    }
+
+    fn peak(&self) -> f64 {
+        let ours = self.costs.keys().filter(|(_, _, candidate)| *candidate == Candidate::Ours);
+        ours.map(|&(work, verb, candidate)| self.row(work, verb, candidate).peak).fold(0.0, f64::max)
+    }
+
+    fn row(&self, work: Work, verb: Verb, candidate: Candidate) -> Row {
+        Row::of(self.costs.get(&(work, verb, candidate)).map_or(&[][..], Vec::as_slice))
+    }
+
+    fn print_row(&self, work: Work, verb: Verb, candidate: Candidate) {
+        let row =
+            |candidate| Row::of(self.costs.get(&(work, verb, candidate)).map_or(&[][..], Vec::as_slice));
+        let (it, go, kernel) = (row(candidate), row(Candidate::Go), row(Candidate::Kernel));
+        let first = candidate == Candidate::Ours;
+        let what = if first { format!("{} {}", work.title(), verb.word()) } else { String::new() };
+        println!(
+            "| {what} | {} | {:.2} ({:.2}–{:.2}) | {:.2} | {:.1} | {} | {} | {} |",
+            candidate.title(),
+            it.wall,
+            it.low,
+            it.high,
+            it.cpu,
+            it.peak,
+            ratio(candidate != Candidate::Kernel, it.wall, kernel.wall),
+            ratio(first, it.wall, go.wall),
+            ratio(first, it.cpu, go.cpu),
+        );
+    }
+}
+
+fn ratio(wanted: bool, of: f64, to: f64) -> String {
+    if wanted { format!("{:.2}", of / to) } else { String::new() }
+}
+
+/// Milliseconds and megabytes.
+struct Row {
+    wall: f64,
+    low: f64,
+    high: f64,
+    cpu: f64,
+    peak: f64,
+}
+
+impl Row {
+    fn of(costs: &[Cost]) -> Row {
+        let wall = sorted(costs.iter().map(|cost| cost.wall.as_secs_f64() * 1e3));
+        let cpu = sorted(costs.iter().map(|cost| cost.cpu.as_secs_f64() * 1e3));
+        let peak = sorted(costs.iter().map(|cost| cost.peak as f64 * 1024.0 / 1e6));
+        Row {
+            wall: at(&wall, 0.5),
+            low: at(&wall, 0.1),
+            high: at(&wall, 0.9),
+            cpu: at(&cpu, 0.5),
+            peak: at(&peak, 1.0),
+        }
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The value below which `share` of the sorted values lie.
+fn at(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted.get((last * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+/// The date, the machine and the versions, in one line.
+fn machine() -> Result<String> {
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let hypervisor = if cpus.contains(" hypervisor") { ", virtual machine" } else { "" };
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let go =
+        output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "containernetworking-plugins"]))?;
+    Ok(format!(
+        "{}, {} × {}{hypervisor}, Linux {}, containernetworking-plugins {go}, load {} at the start",
+        date.trim(),
+        cpus.matches("processor\t").count(),
+        model.trim_start_matches(['\t', ' ', ':']),
+        kernel.trim().split('-').next().unwrap_or_default(),
+        load.split(' ').next().unwrap_or_default(),
+    ))
+}
