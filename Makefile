@@ -20,7 +20,7 @@ DIST_TARGETS ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 OUT := $(or $(CARGO_TARGET_DIR),target)
 
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, run against, and boot.
-PACKAGES := iproute2 iputils-ping nftables jq tcpdump containernetworking-plugins \
+PACKAGES := iproute2 iputils-ping nftables jq tcpdump strace containernetworking-plugins \
             busybox-static cpio xz-utils zstd qemu-system-x86
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
@@ -77,7 +77,7 @@ test-peer: rust packages
 	CNI_REFERENCE=$${CNI_REFERENCE:-/usr/lib/cni} $(CARGO_TEST)
 
 bench: build packages
-	cargo bench --locked --target $(TARGET)
+	cargo bench --locked --target $(TARGET) --bench side_by_side
 
 # --- hand out --------------------------------------------------------------------------------------------------
 
