@@ -8,7 +8,8 @@ use std::fmt;
 
 use serde::de::value::{CowStrDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -104,7 +105,11 @@ impl<'de> Deserializer<'de> for Node<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -156,7 +161,10 @@ fn unfit(value: &Value, expected: &str) -> Fault {
 }
 
 /// The members that are fields, each once, in the order of the fields.
-fn known<'a>(members: &'a [(String, Value)], fields: &'static [&'static str]) -> Vec<(&'static str, Cow<'a, Value>)> {
+fn known<'a>(
+    members: &'a [(String, Value)],
+    fields: &'static [&'static str],
+) -> Vec<(&'static str, Cow<'a, Value>)> {
     let mut found: Vec<(&'static str, Cow<'a, Value>)> = Vec::new();
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         // An exact match comes first, so that two fields may differ in case alone.
@@ -185,7 +193,9 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let Some((field, value)) = self.found.get(self.at) else { return Err(serde::de::Error::custom("no value")) };
+        let Some((field, value)) = self.found.get(self.at) else {
+            return Err(serde::de::Error::custom("no value"));
+        };
         self.at += 1;
         seed.deserialize(Node(value)).map_err(|fault| fault.below(*field))
     }
@@ -206,7 +216,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let Some((key, value)) = self.members.get(self.at) else { return Err(serde::de::Error::custom("no value")) };
+        let Some((key, value)) = self.members.get(self.at) else {
+            return Err(serde::de::Error::custom("no value"));
+        };
         self.at += 1;
         seed.deserialize(Node(value)).map_err(|fault| fault.below(key))
     }
@@ -262,14 +274,17 @@ mod tests {
 
     #[test]
     fn containerds_capital_keys_are_read() {
-        let read = conf(r#"{"PORTMAPPINGS":[{"HostPort":80,"Protocol":"tcp","HostIP":""}],"unknown":[1]}"#).unwrap();
+        let read =
+            conf(r#"{"PORTMAPPINGS":[{"HostPort":80,"Protocol":"tcp","HostIP":""}],"unknown":[1]}"#).unwrap();
         let port = Port { host_port: 80, protocol: Some("tcp".into()), host_ip: None };
         assert_eq!(read.port_mappings, [port]);
     }
 
     #[test]
     fn the_last_key_wins_null_is_absent_and_objects_are_united() {
-        let read = conf(r#"{"mtu":1,"MTU":2,"mtu":null,"nested":{"hostPort":1},"Nested":{"protocol":"udp"}}"#).unwrap();
+        let read =
+            conf(r#"{"mtu":1,"MTU":2,"mtu":null,"nested":{"hostPort":1},"Nested":{"protocol":"udp"}}"#)
+                .unwrap();
         assert_eq!(read.mtu, 2);
         assert_eq!(read.nested, Some(Port { host_port: 1, protocol: Some("udp".into()), host_ip: None }));
     }

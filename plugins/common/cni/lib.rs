@@ -1,7 +1,90 @@
-//! CNI as values.
+//! The words: the Container Network Interface, versions 0.1.0 to 1.1.0, as values.
+//!
+//! A plugin is a type that implements [`Plugin`]; its `main` is one line:
+//!
+//! ```no_run
+//! # struct Bridge;
+//! # impl cni::Plugin for Bridge {
+//! #     type Conf = cni::delegate::Ipam;
+//! #     fn add(_: &cni::call::Add, _: Self::Conf) -> cni::error::Result<cni::attach::Attached> { cni::attach::attach(|_| Ok(Default::default())) }
+//! #     fn del(_: &cni::call::Del, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
+//! #     fn check(_: &cni::call::Check, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
+//! #     fn status(_: &cni::call::Call, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
+//! #     fn gc(_: &cni::call::Gc, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     cni::serve::<Bridge>()
+//! }
+//! ```
+//!
+//! This crate touches the environment, stdin, stdout and other programs, and nothing else: it has never heard of links
+//! or namespaces. In reading order:
+//!
+//! - [`error`]: what went wrong, in three parts;
+//! - [`name`], [`spec`]: names and versions, validated once;
+//! - [`value`], [`decode`]: JSON as Go reads it;
+//! - [`result`]: what an ADD answers, in every version;
+//! - [`call`]: what a plugin is told, checked at the door;
+//! - [`attach`]: an ADD that undoes itself;
+//! - [`exec`], [`delegate`]: running other plugins;
+//! - `hold`, `serve`: the life of the process.
+
 pub mod error;
+
 pub mod name;
 pub mod spec;
-pub mod value;
+
 pub mod decode;
+pub mod value;
+
 pub mod result;
+
+pub mod call;
+
+pub mod attach;
+
+pub mod delegate;
+pub mod exec;
+
+mod hold;
+mod serve;
+
+pub use serve::serve;
+
+use serde::de::DeserializeOwned;
+
+/// A plugin: every verb, none optional, so that a verb that does nothing has to say so in code.
+pub trait Plugin {
+    /// The configuration as it is written, read by [`decode::decode`].
+    type Conf: DeserializeOwned;
+
+    /// Attaches a container.
+    ///
+    /// # Errors
+    /// Any; what the call had made is unmade by then.
+    fn add(add: &call::Add, conf: Self::Conf) -> error::Result<attach::Attached>;
+
+    /// Detaches a container. Succeeds when there is nothing to detach, any number of times.
+    ///
+    /// # Errors
+    /// What could not be removed, after everything was tried.
+    fn del(del: &call::Del, conf: Self::Conf) -> error::Result<()>;
+
+    /// Compares the kernel with the result of ADD. Changes nothing.
+    ///
+    /// # Errors
+    /// The first difference.
+    fn check(check: &call::Check, conf: Self::Conf) -> error::Result<()>;
+
+    /// Says whether ADD would work. Changes nothing.
+    ///
+    /// # Errors
+    /// Codes 50 and 51 of the specification, or whatever keeps ADD from working.
+    fn status(call: &call::Call, conf: Self::Conf) -> error::Result<()>;
+
+    /// Removes what belongs to no living attachment of this network.
+    ///
+    /// # Errors
+    /// What could not be removed, after everything was tried.
+    fn gc(gc: &call::Gc, conf: Self::Conf) -> error::Result<()>;
+}

@@ -95,7 +95,9 @@ impl FromStr for IfName {
         let unfit = |c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace();
         let wrong = match name {
             "" => "interface name is empty",
-            name if name.len() > 15 => "interface name is too long: interface name should be less than 16 characters",
+            name if name.len() > 15 => {
+                "interface name is too long: interface name should be less than 16 characters"
+            }
             "." | ".." => "interface name is . or ..",
             name if name.contains(unfit) => "interface name contains / or : or whitespace characters",
             name => return Ok(IfName(name.into())),

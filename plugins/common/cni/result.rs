@@ -108,7 +108,16 @@ pub struct Route {
 impl Route {
     /// A route without any of the keys of 1.1.0.
     pub fn new(dst: IpNetwork, gw: Option<IpAddr>) -> Route {
-        Route { dst, gw, mtu: None, advmss: None, priority: None, table: None, scope: None, extra: Members::new() }
+        Route {
+            dst,
+            gw,
+            mtu: None,
+            advmss: None,
+            priority: None,
+            table: None,
+            scope: None,
+            extra: Members::new(),
+        }
     }
 }
 
@@ -184,15 +193,19 @@ impl Success {
             None => default,
             Some(Ok(spec)) => spec,
             Some(Err(_)) => {
-                return Err(Error::config(format!("unsupported CNI result version {:?}", said.unwrap_or_default())));
+                return Err(Error::config(format!(
+                    "unsupported CNI result version {:?}",
+                    said.unwrap_or_default()
+                )));
             }
         };
         let extra = value.members_except(&RESULT);
         if !spec.has_interfaces() {
             return Success::from_old(written, extra);
         }
-        let mut interfaces = parts(&written.interfaces, &INTERFACE, |it: &mut Interface, extra| it.extra = extra)
-            .doing(|| "interfaces".into())?;
+        let mut interfaces =
+            parts(&written.interfaces, &INTERFACE, |it: &mut Interface, extra| it.extra = extra)
+                .doing(|| "interfaces".into())?;
         interfaces.iter_mut().for_each(|it| it.sandbox = it.sandbox.take().filter(|path| !path.is_empty()));
         Ok(Success {
             interfaces,
@@ -419,7 +432,10 @@ mod tests {
 
     #[test]
     fn dns_is_always_there_before_one_zero_and_never_empty_after() {
-        assert_eq!(Success::default().render(Spec::V0_4_0).unwrap(), json(r#"{"cniVersion":"0.4.0","dns":{}}"#));
+        assert_eq!(
+            Success::default().render(Spec::V0_4_0).unwrap(),
+            json(r#"{"cniVersion":"0.4.0","dns":{}}"#)
+        );
         assert_eq!(Success::default().render(Spec::V1_0_0).unwrap(), json(r#"{"cniVersion":"1.0.0"}"#));
     }
 
@@ -446,6 +462,9 @@ mod tests {
             assert!(matches!(error.code(), Code::DECODE | Code::CONFIG), "{text}");
             assert!(error.msg().contains(part), "{text} gives {}", error.msg());
         }
-        assert_eq!(read(r#"{"ips":[{"address":"10.0.0.1/8","interface":-1}]}"#, Spec::NEWEST).unwrap().ips.len(), 1);
+        assert_eq!(
+            read(r#"{"ips":[{"address":"10.0.0.1/8","interface":-1}]}"#, Spec::NEWEST).unwrap().ips.len(),
+            1
+        );
     }
 }

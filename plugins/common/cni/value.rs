@@ -51,15 +51,16 @@ impl Value {
     /// The member called `key`, whatever its case; the last one wins, and `null` is absent.
     pub fn get(&self, key: &str) -> Option<Cow<'_, Value>> {
         let Value::Object(members) = self else { return None };
-        members.iter().filter(|(name, value)| names(name, key) && !value.is_null()).map(|(_, value)| value).fold(
-            None,
-            |before, value| {
+        members
+            .iter()
+            .filter(|(name, value)| names(name, key) && !value.is_null())
+            .map(|(_, value)| value)
+            .fold(None, |before, value| {
                 Some(match before {
                     Some(before) => merged(&before, value),
                     None => Cow::Borrowed(value),
                 })
-            },
-        )
+            })
     }
 
     /// The members whose keys are none of `known`.
@@ -247,8 +248,15 @@ mod tests {
     #[test]
     fn what_is_no_document_is_a_decoding_error() {
         let deep = "[".repeat(12_000);
-        for bad in [&b""[..], b"{{{", b"{\"a\":", b"nonsense", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", deep.as_bytes()] {
-            assert_eq!(Value::parse(bad).unwrap_err().code(), Code::DECODE, "{:?}", &bad[..bad.len().min(20)]);
+        for bad in
+            [&b""[..], b"{{{", b"{\"a\":", b"nonsense", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", deep.as_bytes()]
+        {
+            assert_eq!(
+                Value::parse(bad).unwrap_err().code(),
+                Code::DECODE,
+                "{:?}",
+                &bad[..bad.len().min(20)]
+            );
         }
         assert!(Value::parse(b"{\"a\":\"\xff\"}\n").is_ok());
     }
@@ -257,7 +265,9 @@ mod tests {
     fn an_address_with_a_length_is_read_as_go_reads_it() {
         assert_eq!(parse_cidr("10.1.2.3/24").unwrap().to_string(), "10.1.2.3/24");
         assert_eq!(parse_cidr("fd00::5/64").unwrap().to_string(), "fd00::5/64");
-        for bad in ["10.1.2.3", "10.1.2.3/33", "10.1.2.03/24", "10.0.0.0/255.0.0.0", "x/24", "10.0.0.0/+8", "/8"] {
+        for bad in
+            ["10.1.2.3", "10.1.2.3/33", "10.1.2.03/24", "10.0.0.0/255.0.0.0", "x/24", "10.0.0.0/+8", "/8"]
+        {
             assert_eq!(parse_cidr(bad), None, "{bad}");
         }
     }

@@ -1,0 +1,283 @@
+//! Runs a plugin: finds its program, feeds it stdin, collects what it says (spec, section "Execution of plugins").
+
+use std::ffi::{OsStr, OsString};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde::Deserialize;
+
+use crate::decode::decode;
+use crate::error::{Code, Error, OrFail, Result};
+use crate::hold;
+use crate::name::PluginName;
+use crate::value::Value;
+
+/// What a program has said.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its answer.
+    pub stdout: Vec<u8>,
+    /// Its log.
+    pub stderr: Vec<u8>,
+}
+
+/// Looks a plugin up in the folders of a search path, in order; the first regular file of that name is it.
+///
+/// # Errors
+/// [`Code::ENVIRONMENT`] when there is no search path, [`Code::INTERNAL`] when no folder has the plugin.
+pub fn find(plugin: &PluginName, path: &[PathBuf]) -> Result<PathBuf> {
+    if path.is_empty() {
+        let text = "required env variables [CNI_PATH] missing: no paths provided";
+        return Err(Error::new(Code::ENVIRONMENT, text).details(format!("needed to find plugin {plugin}")));
+    }
+    let mut candidates = path.iter().map(|folder| folder.join(plugin.as_str()));
+    candidates.find(|program| program.is_file()).ok_or_else(|| {
+        let folders: Vec<String> = path.iter().map(|folder| folder.display().to_string()).collect();
+        Error::internal(format!(
+            "failed to find plugin {:?} in path [{}]",
+            plugin.as_str(),
+            folders.join(" ")
+        ))
+    })
+}
+
+/// Runs a program to its end with the environment of this process, changed by `env`. A signal that arrives meanwhile
+/// is passed on to it, so that it can undo what it did; then we go on as if nothing had happened, and the caller's
+/// next step is refused.
+///
+/// # Errors
+/// When the program cannot be started. How it ended is not judged here: see [`Output::verdict`].
+pub fn run<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)], stdin: &[u8]) -> Result<Output> {
+    let mut command = Command::new(program);
+    command.envs(env.iter().map(|(key, value)| (key, value)));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start(&mut command).doing(|| format!("failed to start plugin {}", program.display()))?;
+    let (stdout, stderr) =
+        converse(&mut child, stdin).doing(|| format!("talk with plugin {}", program.display()))?;
+    let status = child.wait().doing(|| format!("wait for plugin {}", program.display()))?;
+    Ok(Output { status, stdout, stderr })
+}
+
+/// A program that is being written over cannot be started for a moment (ETXTBSY); an installer that copies in place
+/// does that. A second is long enough for the copy, and no event tells when the writer closes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing tells when another process closes the program for writing"
+)]
+fn start(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            outcome => return outcome,
+        }
+    }
+    command.spawn()
+}
+
+/// Writes stdin and reads both outputs at once, so that no pipe can fill up and stop either side.
+fn converse(child: &mut Child, mut unsent: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut stdin = child.stdin.take().filter(|_| !unsent.is_empty());
+    let (mut stdout, mut stderr) = (Hearing::of(child.stdout.take()), Hearing::of(child.stderr.take()));
+    // Whoever is here with a signal behind him is undoing: the program he runs must not be disturbed.
+    let mut signals = hold::arrivals().filter(|_| hold::arrived().is_none());
+    while !(stdout.is_over() && stderr.is_over()) {
+        let speaking = stdin.as_ref().map(AsFd::as_fd).map(|fd| (fd, PollFlags::POLLOUT));
+        let hearing = [stdout.fd(), stderr.fd(), signals].map(|fd| fd.map(|fd| (fd, PollFlags::POLLIN)));
+        let [to_stdin, from_stdout, from_stderr, signal] =
+            ready([speaking, hearing[0], hearing[1], hearing[2]])?;
+        if to_stdin && let Some(pipe) = &mut stdin {
+            // A pipe that polls writable takes PIPE_BUF bytes without blocking (pipe(7)).
+            let chunk = unsent.get(..unsent.len().min(4096)).unwrap_or(unsent);
+            let sent = pipe.write(chunk).unwrap_or(unsent.len());
+            unsent = unsent.get(sent..).unwrap_or_default();
+            if unsent.is_empty() {
+                stdin = None;
+            }
+        }
+        if from_stdout {
+            stdout.hear()?;
+        }
+        if from_stderr {
+            stderr.hear()?;
+        }
+        if signal && let Some(signal) = hold::arrived() {
+            let _ = kill(pid, signal);
+            signals = None;
+        }
+    }
+    Ok((stdout.heard, stderr.heard))
+}
+
+/// Waits until at least one of the descriptors can be used, and says which.
+fn ready<const N: usize>(wanted: [Option<(BorrowedFd<'_>, PollFlags)>; N]) -> Result<[bool; N]> {
+    let mut fds: Vec<PollFd<'_>> =
+        wanted.iter().flatten().map(|(fd, event)| PollFd::new(*fd, *event)).collect();
+    while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
+        if errno != Errno::EINTR {
+            return Err(errno).doing(|| "poll".into());
+        }
+    }
+    let mut answers = fds.iter().map(|fd| fd.any().unwrap_or(true));
+    Ok(wanted.map(|asked| asked.is_some() && answers.next().unwrap_or(false)))
+}
+
+/// One of a program's outputs.
+struct Hearing<R> {
+    from: Option<R>,
+    heard: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Hearing<R> {
+    fn of(from: Option<R>) -> Hearing<R> {
+        Hearing { from, heard: Vec::new() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.from.is_none()
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.from.as_ref().map(AsFd::as_fd)
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        let Some(from) = &mut self.from else { return Ok(()) };
+        let mut chunk = [0; 4096];
+        match from.read(&mut chunk) {
+            Ok(0) => self.from = None,
+            Ok(length) => self.heard.extend_from_slice(chunk.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).doing(|| "read its output".into()),
+        }
+        Ok(())
+    }
+}
+
+/// An error object as a plugin writes it.
+#[derive(Deserialize)]
+struct Complaint {
+    #[serde(default)]
+    code: u32,
+    #[serde(default)]
+    msg: String,
+    #[serde(default)]
+    details: String,
+}
+
+impl Output {
+    /// The answer of a plugin that succeeded.
+    ///
+    /// # Errors
+    /// The plugin's own error, unchanged; [`Code::INTERNAL`] with everything that is known, where it left none.
+    pub fn verdict(self) -> Result<Vec<u8>> {
+        if self.status.success() {
+            return Ok(self.stdout);
+        }
+        let (said, logged) = (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr));
+        let (said, logged) = (said.trim(), logged.trim());
+        let how = how_it_ended(self.status);
+        if said.is_empty() {
+            return Err(Error::internal(match logged {
+                "" => format!("netplugin failed with no error message: {how}"),
+                logged => format!("netplugin failed: {logged:?}: {how}"),
+            }));
+        }
+        let complaint: Complaint =
+            Value::parse(said.as_bytes()).and_then(|value| decode(&value)).map_err(|error| {
+                let msg = error.msg();
+                Error::internal(format!(
+                    "netplugin failed but error parsing its diagnostic message {said:?}: {msg}"
+                ))
+            })?;
+        let code = if complaint.code == 0 { Code::INTERNAL } else { Code(complaint.code) };
+        Err(Error::new(code, complaint.msg).details(complaint.details))
+    }
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, stdin: &[u8]) -> Output {
+        // The script comes in the environment: a program gets no arguments from us.
+        let folder =
+            std::env::temp_dir().join(format!("jackfield-exec-{}-{}", std::process::id(), script.len()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("plugin");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = run(&program, &[("CNI_COMMAND", "ADD".into())], stdin).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        output
+    }
+
+    #[test]
+    fn large_documents_pass_both_ways_at_once() {
+        let document = vec![b'x'; 3_000_000];
+        let output = shell("exec cat", &document);
+        assert_eq!(output.verdict().unwrap(), document);
+    }
+
+    #[test]
+    fn a_program_that_never_reads_is_not_waited_for() {
+        let output = shell("echo $CNI_COMMAND; echo log >&2", &vec![b'x'; 1_000_000]);
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"ADD\n"[..], &b"log\n"[..]));
+    }
+
+    #[test]
+    fn a_plugins_own_error_is_passed_up_unchanged() {
+        let error =
+            shell(r#"echo '{"code":11,"msg":"later","details":"dd"}'; exit 1"#, b"").verdict().unwrap_err();
+        assert_eq!(
+            (error.code(), error.msg().as_str(), error.more()),
+            (Code::TRY_AGAIN, "later", Some("dd"))
+        );
+    }
+
+    #[test]
+    fn a_plugin_that_fails_without_an_error_object_is_quoted() {
+        for (script, part) in [
+            ("exit 3", "netplugin failed with no error message: exit status 3"),
+            ("echo oops >&2; exit 1", "netplugin failed: \"oops\": exit status 1"),
+            ("echo oops; exit 1", "netplugin failed but error parsing its diagnostic message \"oops\""),
+            ("kill -9 $$", "killed by signal 9"),
+        ] {
+            let error = shell(script, b"").verdict().unwrap_err();
+            assert_eq!(error.code(), Code::INTERNAL, "{script}");
+            assert!(error.msg().contains(part), "{script} gives {}", error.msg());
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_looked_for_in_order_and_the_error_names_every_folder() {
+        let plugin: PluginName = "no-such-plugin".parse().unwrap();
+        let error = find(&plugin, &["/a".into(), "/b".into()]).unwrap_err();
+        assert_eq!(error.msg(), "failed to find plugin \"no-such-plugin\" in path [/a /b]");
+        assert_eq!(find(&plugin, &[]).unwrap_err().code(), Code::ENVIRONMENT);
+        assert_eq!(
+            find(&"sh".parse().unwrap(), &["/a".into(), "/bin".into()]).unwrap(),
+            Path::new("/bin/sh")
+        );
+    }
+}

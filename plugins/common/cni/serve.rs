@@ -1,0 +1,192 @@
+//! The whole life of a plugin's process: the only place that speaks.
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::Plugin;
+use crate::attach::Attached;
+use crate::call::{Call, Env, Request, Verb, spec_of};
+use crate::decode::decode;
+use crate::delegate::PARENT;
+use crate::error::{Code, Error, OrFail, Result};
+use crate::hold;
+use crate::spec::Spec;
+
+/// Answers one call of a plugin and ends: `main` is this line.
+///
+/// The result or the error object goes to stdout, and only one of them ever; exit status 0 or 1.
+pub fn serve<P: Plugin>() -> ExitCode {
+    let env = Env::of_this_process();
+    let verb = match Verb::of(&env) {
+        Ok(Verb::Version) => return version(),
+        Ok(verb) => verb,
+        Err(error) => return no_verb(&env, &error),
+    };
+    let begun = die_with_the_parent(&env).and_then(|()| hold::begin());
+    let mut stdin = Vec::new();
+    let read =
+        std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
+    let asked = stdin.clone();
+    let request = begun.and(read).and_then(|_| Request::read(verb, &env, stdin));
+    let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
+    let code = match outcome.and_then(answer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(spec_of(&asked), &error),
+    };
+    hold::end();
+    code
+}
+
+/// Calls the plugin. What is to be answered comes back with the version to answer in.
+fn dispatch<P: Plugin>(request: Request) -> Result<Option<(Attached, Spec)>> {
+    match request {
+        Request::Add(add) => {
+            let attached = P::add(&add, conf::<P>(&add.call)?)?;
+            Ok(Some((attached, add.call.spec)))
+        }
+        Request::Del(del) => P::del(&del, conf::<P>(&del.call)?).map(|()| None),
+        Request::Check(check) => P::check(&check, conf::<P>(&check.call)?).map(|()| None),
+        Request::Gc(gc) => P::gc(&gc, conf::<P>(&gc.call)?).map(|()| None),
+        Request::Status(call) => P::status(&call, conf::<P>(&call)?).map(|()| None),
+    }
+}
+
+fn conf<P: Plugin>(call: &Call) -> Result<P::Conf> {
+    decode(&call.config).doing(|| "failed to load netconf".into())
+}
+
+/// A fault of ours is an answer, too: the stack is unwound, hence what was made is undone.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Error::internal(format!("a fault in this plugin: {text}")))
+    })
+}
+
+/// Gives the runtime its result. Only when it has it does the ADD stay.
+fn answer(outcome: Option<(Attached, Spec)>) -> Result<()> {
+    let Some((attached, spec)) = outcome else { return Ok(()) };
+    let told = hold::refuse_when_arrived()
+        .and_then(|()| attached.result().render(spec))
+        .and_then(|result| say(&result).or_fail(Code::IO, || "cannot write the result to stdout".into()));
+    match told {
+        Ok(()) => {
+            attached.keep();
+            Ok(())
+        }
+        Err(error) => Err(attached.fail(error)),
+    }
+}
+
+/// Writes the error object. An error that cannot be told on stdout is at least a line on stderr.
+fn complain(spec: Option<Spec>, error: &Error) -> ExitCode {
+    let mut object = json!({
+        "cniVersion": spec.unwrap_or(Spec::NEWEST).as_str(),
+        "code": error.code().0,
+        "msg": error.msg(),
+    });
+    if let (Some(details), Json::Object(members)) = (error.more(), &mut object) {
+        members.insert("details".into(), json!(details));
+    }
+    if let Err(cause) = say(&object) {
+        log(&format!("{}: and the error object cannot be written to stdout: {cause}\n", error.msg()));
+    }
+    ExitCode::FAILURE
+}
+
+/// One JSON document on stdout, indented by four spaces as the Go plugins do.
+fn say(document: &Json) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indented))?;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
+}
+
+/// A line for people. There is nobody to tell when it cannot be written.
+fn log(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// No verb, or one that does not exist. A person at a terminal wants to know what this program is; a program wants an
+/// error object.
+fn no_verb(env: &Env, error: &Error) -> ExitCode {
+    if !env.is_empty_of("CNI_COMMAND") {
+        return complain(None, error);
+    }
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let versions: Vec<&str> = Spec::ALL.iter().map(|spec| spec.as_str()).collect();
+    log(&format!(
+        "CNI {name} plugin v{} (Jackfield)\nCNI protocol versions supported: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        versions.join(", ")
+    ));
+    match std::io::stdin().is_terminal() || std::io::stdout().is_terminal() {
+        true => ExitCode::SUCCESS,
+        false => complain(None, error),
+    }
+}
+
+/// VERSION, before anything else and without a wait: podman asks every plugin at every command.
+fn version() -> ExitCode {
+    let spec = version_asked().unwrap_or(Spec::NEWEST);
+    let versions = Spec::ALL.map(Spec::as_str);
+    let text = json!({"cniVersion": spec.as_str(), "supportedVersions": versions}).to_string() + "\n";
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            log(&format!("cannot write the versions to stdout: {cause}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The version in which VERSION was asked, if the asker says so at once. One that leaves stdin open without a word is
+/// answered after 20 milliseconds; to a terminal we do not listen at all.
+fn version_asked() -> Option<Spec> {
+    let mut stdin = std::io::stdin().lock();
+    let mut heard = Vec::new();
+    while !stdin.is_terminal() {
+        let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(20_u8)).ok()? == 0 {
+            return None;
+        }
+        let mut chunk = [0; 4096];
+        let length = stdin.read(&mut chunk).ok()?;
+        heard.extend_from_slice(chunk.get(..length)?);
+        if let Some(spec) = spec_of(&heard) {
+            return Some(spec);
+        }
+        if length == 0 {
+            return None;
+        }
+    }
+    None
+}
+
+/// A delegate of ours ends with the plugin that started it: nobody would ask for what it made. The parent starts us
+/// from its main thread, as PR_SET_PDEATHSIG is about threads (prctl(2)); a runtime written in Go cannot promise that, so
+/// only our own plugins ask for it.
+fn die_with_the_parent(env: &Env) -> Result<()> {
+    let Some(parent) = env.parent() else { return Ok(()) };
+    if getppid() == Pid::from_raw(parent) {
+        set_pdeathsig(Signal::SIGKILL).doing(|| format!("set {PARENT}"))?;
+        if getppid() != Pid::from_raw(parent) {
+            return Err(Error::internal("the plugin that asked has died"));
+        }
+    }
+    Ok(())
+}
