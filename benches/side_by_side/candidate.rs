@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// In the order of the table.
-pub const CANDIDATES: [Candidate; 3] = [Candidate::Ours, Candidate::Go, Candidate::Kernel];
+pub(crate) const CANDIDATES: [Candidate; 3] = [Candidate::Ours, Candidate::Go, Candidate::Kernel];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Candidate {
+pub(crate) enum Candidate {
     Ours,
     /// Debian's package containernetworking-plugins.
     Go,
@@ -16,7 +16,7 @@ pub enum Candidate {
 
 impl Candidate {
     /// Short enough to be part of a link's name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Candidate::Ours => "ours",
             Candidate::Go => "go",
@@ -24,7 +24,7 @@ impl Candidate {
         }
     }
 
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Candidate::Ours => "Jackfield",
             Candidate::Go => "Go plugins",
@@ -32,19 +32,19 @@ impl Candidate {
         }
     }
 
-    pub fn bridge(self) -> String {
+    pub(crate) fn bridge(self) -> String {
         format!("br-{}", self.name())
     }
 
     /// Each candidate has a /16 of its own for the bridge and another for veth.
-    pub fn subnet(self, work: Work) -> String {
+    pub(crate) fn subnet(self, work: Work) -> String {
         let row = if work == Work::Veth { 80 } else { 70 };
         format!("10.{}", row + self as u8)
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Work {
+pub(crate) enum Work {
     Bridge,
     Veth,
     Loopback,
@@ -52,14 +52,14 @@ pub enum Work {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
+pub(crate) enum Verb {
     Add,
     Del,
     Version,
 }
 
 impl Verb {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Verb::Add => "ADD",
             Verb::Del => "DEL",
@@ -69,9 +69,9 @@ impl Verb {
 }
 
 impl Work {
-    pub const ALL: [Work; 4] = [Work::Bridge, Work::Veth, Work::Loopback, Work::Version];
+    pub(crate) const ALL: [Work; 4] = [Work::Bridge, Work::Veth, Work::Loopback, Work::Version];
 
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Work::Bridge => "bridge + host-local",
             Work::Veth => "veth (ptp) + host-local",
@@ -80,7 +80,7 @@ impl Work {
         }
     }
 
-    pub fn verbs(self) -> &'static [Verb] {
+    pub(crate) fn verbs(self) -> &'static [Verb] {
         match self {
             Work::Version => &[Verb::Version],
             _ => &[Verb::Add, Verb::Del],
@@ -103,31 +103,31 @@ impl Work {
 
 /// One namespace of a candidate's pool.
 #[derive(Clone, Copy)]
-pub struct Pod {
-    pub candidate: Candidate,
-    pub number: usize,
+pub(crate) struct Pod {
+    pub(crate) candidate: Candidate,
+    pub(crate) number: usize,
 }
 
 impl Pod {
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}{}", self.candidate.name(), self.number)
     }
 
-    pub fn netns(&self) -> String {
+    pub(crate) fn netns(&self) -> String {
         format!("/run/netns/{}", self.name())
     }
 }
 
 /// A program to run, with everything it gets.
-pub struct Invocation {
-    pub program: PathBuf,
-    pub args: Vec<String>,
-    pub env: Vec<(&'static str, String)>,
-    pub stdin: String,
+pub(crate) struct Invocation {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(&'static str, String)>,
+    pub(crate) stdin: String,
 }
 
 /// How a plugin in `folder` is asked, as a runtime would (CNI spec 1.0.0, section 2).
-pub fn plugin(folder: &Path, work: Work, verb: Verb, pod: &Pod) -> Invocation {
+pub(crate) fn plugin(folder: &Path, work: Work, verb: Verb, pod: &Pod) -> Invocation {
     let mut env = vec![("CNI_COMMAND", verb.word().to_owned()), ("CNI_PATH", folder.display().to_string())];
     if verb != Verb::Version {
         env.push(("CNI_CONTAINERID", pod.name()));
@@ -155,7 +155,7 @@ fn conf(work: Work, candidate: Candidate) -> String {
 }
 
 /// How the yardstick is asked; its own head explains the arguments.
-pub fn yardstick(program: &Path, work: Work, verb: Verb, pod: &Pod) -> Invocation {
+pub(crate) fn yardstick(program: &Path, work: Work, verb: Verb, pod: &Pod) -> Invocation {
     let host_end = format!("veth-{}", pod.name());
     let subnet = pod.candidate.subnet(work);
     let attach = |kind: &str| {

@@ -36,7 +36,7 @@ use table::Table;
 use world::World;
 
 /// Any failure ends the run: a table with a hole in it would be quoted all the same.
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Namespaces per candidate. More would crowd the bridges, fewer would let rests dominate the run.
 const POOL: usize = 8;
@@ -60,34 +60,38 @@ fn main() -> ExitCode {
 
 fn run(args: &[String]) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args.as_slice() {
-        ["--inside", rest @ ..] => {
-            let world = World::build(POOL)?;
-            match rest {
-                ["--record"] => yardstick::record(&world),
-                ["--samples", count] => compare(&world, count.parse()?),
-                other => Err(format!("what is {other:?}?").into()),
-            }
+    let (inside, asked) = match args.as_slice() {
+        ["--inside", asked @ ..] => (true, asked),
+        asked => (false, asked),
+    };
+    let samples = match asked {
+        [] => Some(96),
+        ["--samples", count] => Some(count.parse()?),
+        ["--record"] => None,
+        _ => {
+            return Err("arguments are --samples N or --record; benches/side_by_side/main.rs explains".into());
         }
-        [] => world::enter(&["--samples", "96"]),
-        ["--record"] | ["--samples", _] => world::enter(&args),
-        other => {
-            Err(format!("unknown arguments {other:?}; see the top of benches/side_by_side/main.rs").into())
-        }
+    };
+    if !inside {
+        return world::enter(asked);
+    }
+    let world = World::build(POOL)?;
+    match samples {
+        Some(count) => compare(&world, count),
+        None => yardstick::record(&world),
     }
 }
 
 fn compare(world: &World, samples: usize) -> Result<()> {
     yardstick::verify(world)?;
-    let mut table = Table::new(samples)?;
+    let rounds = samples.div_ceil(POOL);
+    let mut table = Table::new(rounds * POOL)?;
     for work in Work::ALL {
         eprintln!("{} …", work.title());
-        let mut round = 0;
-        while round * POOL < samples + POOL {
+        for round in 0..=rounds {
             for &verb in work.verbs() {
                 sweep(world, work, verb, round, &mut table)?;
             }
-            round += 1;
         }
     }
     table.print();

@@ -15,7 +15,7 @@ const FREESTANDING: [&str; 5] =
     ["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-tree-loop-distribute-patterns"];
 
 /// Starts this program again in namespaces of its own, where the rest of the run happens.
-pub fn enter(args: &[&str]) -> Result<()> {
+pub(crate) fn enter(args: &[&str]) -> Result<()> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--mount"]);
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
@@ -25,26 +25,26 @@ pub fn enter(args: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err("the comparison did not come to its end".into()) }
 }
 
-pub struct World {
+pub(crate) struct World {
     ours: PathBuf,
-    pub yardstick: PathBuf,
+    pub(crate) yardstick: PathBuf,
     weigh: PathBuf,
 }
 
 /// What one run of a program took, with the programs that it ran in turn.
 #[derive(Clone, Copy)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// From before its start until after its end.
-    pub wall: Duration,
+    pub(crate) wall: Duration,
     /// User and system time.
-    pub cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Resident memory at its highest, in KiB; of several processes, the largest.
-    pub peak: u64,
+    pub(crate) peak: u64,
 }
 
 impl World {
     /// Builds the C programs, the bridges and `pool` namespaces for each candidate. Call it inside only.
-    pub fn build(pool: usize) -> Result<World> {
+    pub(crate) fn build(pool: usize) -> Result<World> {
         let tools = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let ours = Path::new(env!("CARGO_BIN_EXE_bridge")).parent().ok_or("our programs have no folder")?;
         let world =
@@ -70,7 +70,7 @@ impl World {
         Ok(world)
     }
 
-    pub fn ask(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Invocation {
+    pub(crate) fn ask(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Invocation {
         match candidate {
             Candidate::Ours => candidate::plugin(&self.ours, work, verb, pod),
             Candidate::Go => candidate::plugin(Path::new(GO_PLUGINS), work, verb, pod),
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Runs one candidate once. A program that fails ends the comparison.
-    pub fn weigh(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Result<Cost> {
+    pub(crate) fn weigh(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Result<Cost> {
         let invocation = self.ask(candidate, work, verb, pod);
         let out = run(Command::new(&self.weigh).arg(&invocation.program), &invocation)?;
         let said = String::from_utf8_lossy(&out.stderr);
@@ -99,7 +99,7 @@ impl World {
 
 /// Runs `command` with the invocation's arguments, environment and input. The input is a file, since a writer at the
 /// other end of a pipe would take a part in the race.
-pub fn run(command: &mut Command, invocation: &Invocation) -> Result<Output> {
+pub(crate) fn run(command: &mut Command, invocation: &Invocation) -> Result<Output> {
     let input = "/run/stdin";
     fs::write(input, &invocation.stdin)?;
     let env = invocation.env.iter().map(|(key, value)| (key, value));
@@ -124,7 +124,7 @@ fn tool(program: &str, line: &str) -> Result<String> {
 }
 
 /// What `command` prints; an error that quotes it where it fails.
-pub fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let out = command.output().map_err(|fault| format!("{:?}: {fault}", command.get_program()))?;
     if out.status.success() {
         return Ok(String::from_utf8(out.stdout)?);

@@ -22,13 +22,13 @@ fn recording() -> PathBuf {
 }
 
 /// Writes the recording anew.
-pub fn record(world: &World) -> Result<()> {
+pub(crate) fn record(world: &World) -> Result<()> {
     fs::write(recording(), format!("{HEAD}{}", trace(world)?))?;
     Ok(())
 }
 
 /// Refuses to measure with a yardstick that makes other system calls than the recorded ones.
-pub fn verify(world: &World) -> Result<()> {
+pub(crate) fn verify(world: &World) -> Result<()> {
     let (then, now) = (fs::read_to_string(recording())?, trace(world)?);
     let differs = calls(&then).zip(calls(&now)).find(|(then, now)| then != now);
     if let Some((then, now)) = differs {
