@@ -1,1 +1,46 @@
-//! stub
+//! The deeds: what the programs ask of the kernel, by blocking calls that name what failed.
+//!
+//! ```text
+//!   NetNs::open("/run/netns/pod")          a namespace is a file held open
+//!        │
+//!        ├── visit(|| sysctl::write(…))    a thread goes there, does it, and ends
+//!        │
+//!        └── rtnl() ──► Rtnl               a socket opened by such a visitor; used from anywhere
+//!                        │
+//!                        ├── link_by_name, create_veth, wait_operational …    one request, one answer
+//!                        └── all([Request::set_up(…), Request::add_address(…)])   several in one datagram
+//! ```
+//!
+//! In reading order:
+//! - [`error`]: what was being done, what the kernel said, and its number;
+//! - [`netns`]: namespaces opened, made and visited; [`named`]: those that have a name in `/run/netns`; [`nsid`]: the kernel's numbers for them;
+//! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
+//! - [`mac`], [`link`], [`veth`], [`bridge`]: network interfaces;
+//! - [`address`], [`route`], [`neighbour`]: what is put on them;
+//! - [`sysctl`]: the settings below `/proc/sys`.
+//!
+//! **Invariant**: no thread stays in a namespace that it visited. [`named::exec`] is the one exception, for
+//! a process that is about to become another program.
+//!
+//! **Invariant**: *create* fails if the thing exists, *ensure* accepts what is there and says whether it made
+//! it, *delete* accepts absence. What the kernel says is matched by number, never by text.
+//!
+//! **Invariant**: no dump where a look-up serves, and every dump goes through one function, which repeats a
+//! torn one and lets the kernel do the filtering.
+//!
+//! This library has never heard of CNI: `netns` uses it as the plugins do.
+
+pub mod error;
+pub mod named;
+pub mod netns;
+pub mod rtnl;
+
+pub mod address;
+pub mod bridge;
+pub mod link;
+pub mod mac;
+pub mod neighbour;
+pub mod nsid;
+pub mod route;
+pub mod sysctl;
+pub mod veth;

@@ -44,6 +44,5 @@ fn share(folder: &Path) -> Result<()> {
 }
 
 fn remount(source: Option<&Path>, target: &Path, what: MsFlags) -> nix::Result<()> {
-    #[allow(clippy::disallowed_methods, reason = "the folder of the names becomes a mount here")]
     mount(source, target, Some("none"), what | MsFlags::MS_REC, None::<&str>)
 }

@@ -48,7 +48,6 @@ pub fn exec(name: &Name, command: &Command, shrug: &mut dyn FnMut(Error)) -> Not
 }
 
 /// Moves this thread, and whatever it becomes, into the namespace and into mounts of its own.
-#[allow(clippy::disallowed_methods, reason = "only a thread that becomes a program stays in a namespace")]
 fn enter(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
     let namespace = nix::fcntl::open(&name.file(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .doing(|| format!("Cannot open network namespace \"{name}\""))?;
@@ -63,7 +62,6 @@ fn enter(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
 }
 
 /// A sysfs shows the links of the namespace in which it was mounted.
-#[allow(clippy::disallowed_methods, reason = "only a thread that becomes a program stays in a namespace")]
 fn replace_sys(name: &Name) -> Result<()> {
     let stays_beneath = umount2("/sys", MntFlags::MNT_DETACH).is_err();
     let is_read_only = || statvfs("/sys").is_ok_and(|sys| sys.flags().contains(FsFlags::ST_RDONLY));
@@ -89,7 +87,6 @@ fn show_in_etc(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
 }
 
 fn bind(source: &Path, target: &Path) -> Result<()> {
-    #[allow(clippy::disallowed_methods, reason = "only a thread that becomes a program stays in a namespace")]
     let bound: Result<(), Errno> = mount(Some(source), target, Some("none"), MsFlags::MS_BIND, None::<&str>);
     bound.doing(|| format!("Bind {} -> {} failed", source.display(), target.display()))
 }

@@ -1,0 +1,167 @@
+//! Addresses of links.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags as Bits, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+
+use crate::error::Result;
+use crate::rtnl::{Request, Rtnl};
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    pub(crate) fn number(self) -> AddressFamily {
+        match self {
+            Family::V4 => AddressFamily::Inet,
+            Family::V6 => AddressFamily::Inet6,
+        }
+    }
+}
+
+/// How an address is to be added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AddressFlags {
+    /// Do not ask the network whether somebody has this address already (`IFA_F_NODAD`): it is usable at once,
+    /// not after one or two seconds. For addresses whose uniqueness is known. Means nothing to IPv4.
+    pub nodad: bool,
+    /// Make no route to the address's network (`IFA_F_NOPREFIXROUTE`).
+    pub noprefixroute: bool,
+}
+
+impl AddressFlags {
+    fn bits(self, family: Family) -> Bits {
+        let mut bits = Bits::empty();
+        // IPv4 would store the bit and show it in `ip address`, to no effect.
+        bits.set(Bits::Nodad, self.nodad && family == Family::V6);
+        bits.set(Bits::Noprefixroute, self.noprefixroute);
+        bits
+    }
+}
+
+/// An address as the kernel has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The link that has it.
+    pub link: u32,
+    /// The address with its prefix length.
+    pub net: IpNetwork,
+    /// Duplicate detection is still under way: nothing can be sent from it (`IFA_F_TENTATIVE`).
+    pub tentative: bool,
+    /// Somebody else has it (`IFA_F_DADFAILED`).
+    pub dadfailed: bool,
+    /// How far it is valid, `RT_SCOPE_*`: 0 everywhere, 253 on the link, 254 on this host.
+    pub scope: u8,
+}
+
+impl Request {
+    /// Adds an address: valid everywhere, and for IPv4 with its network's broadcast address where the network
+    /// has one (prefixes up to 30), as the Go plugins and `ip address add … brd +` do.
+    pub fn add_address(link: u32, net: IpNetwork, flags: AddressFlags) -> Request {
+        let mut message = named(link, net);
+        let bits = flags.bits(Family::of(net.ip()));
+        message.header.flags = AddressHeaderFlags::from_bits_truncate((bits.bits() & 0xff) as u8);
+        message.attributes.push(AddressAttribute::Flags(bits));
+        if let Some(last) = broadcast(net) {
+            message.attributes.push(AddressAttribute::Broadcast(last));
+        }
+        let doing = format!("add address {net} to link {link}");
+        Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, doing)
+    }
+
+    /// Deletes an address; one already gone is deleted.
+    pub fn delete_address(link: u32, net: IpNetwork) -> Request {
+        let doing = format!("delete address {net} from link {link}");
+        Request::new(RouteNetlinkMessage::DelAddress(named(link, net)), 0, doing)
+            .forgiving(&[Errno::EADDRNOTAVAIL, Errno::ENODEV])
+    }
+}
+
+impl Rtnl {
+    /// Adds an address to a link, see [`Request::add_address`].
+    ///
+    /// # Errors
+    /// `EEXIST` if the link has it already, `ENODEV` without the link, `EACCES` for IPv6 where it is disabled.
+    pub fn add_address(&self, link: u32, net: IpNetwork, flags: AddressFlags) -> Result<()> {
+        self.send(Request::add_address(link, net, flags))
+    }
+
+    /// Deletes an address from a link; one already gone is deleted.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn delete_address(&self, link: u32, net: IpNetwork) -> Result<()> {
+        self.send(Request::delete_address(link, net))
+    }
+
+    /// The addresses of a link, of both families, in the kernel's order: IPv4 first.
+    ///
+    /// # Errors
+    /// `ENODEV` without the link.
+    pub fn addresses_of(&self, link: u32) -> Result<Vec<Address>> {
+        let mut question = AddressMessage::default();
+        question.header.index = link;
+        let doing = format!("list the addresses of link {link}");
+        let found = self.dump(RouteNetlinkMessage::GetAddress(question), &doing)?;
+        Ok(found.into_iter().filter_map(read).collect())
+    }
+}
+
+/// A message that names an address of a link.
+fn named(link: u32, net: IpNetwork) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = Family::of(net.ip()).number();
+    message.header.prefix_len = net.prefix();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = link;
+    message.attributes = vec![AddressAttribute::Local(net.ip()), AddressAttribute::Address(net.ip())];
+    message
+}
+
+/// The last address of an IPv4 network, unless that is too small to have a broadcast address (RFC 3021).
+fn broadcast(net: IpNetwork) -> Option<Ipv4Addr> {
+    match net {
+        IpNetwork::V4(net) if net.prefix() < 31 => Some(net.broadcast()),
+        _ => None,
+    }
+}
+
+fn read(message: RouteNetlinkMessage) -> Option<Address> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let mut bits = Bits::from_bits_retain(message.header.flags.bits().into());
+    let (mut local, mut address) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            // On a point-to-point link IFA_ADDRESS is the peer's, and IFA_LOCAL ours; IPv6 may have only the
+            // former (include/uapi/linux/if_addr.h).
+            AddressAttribute::Local(ip) => local = Some(ip),
+            AddressAttribute::Address(ip) => address = Some(ip),
+            AddressAttribute::Flags(all) => bits = all,
+            _ => {}
+        }
+    }
+    Some(Address {
+        link: message.header.index,
+        net: IpNetwork::new(local.or(address)?, message.header.prefix_len).ok()?,
+        tentative: bits.contains(Bits::Tentative),
+        dadfailed: bits.contains(Bits::Dadfailed),
+        scope: message.header.scope.into(),
+    })
+}

@@ -1,0 +1,109 @@
+//! One error for the whole library: the deed with its nouns, the kernel's number, the kernel's words.
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+
+/// The result of a deed.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A deed that failed.
+///
+/// Displayed as `<deed>: <words>` or `<deed>: <words> (<the kernel's own sentence>)`, as in
+/// `create bridge cni0: operation not supported (Unknown device type)`. The words are those of Go's
+/// `syscall` package, lower case: operators and their scripts know them from the Go plugins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    doing: String,
+    errno: Option<Errno>,
+    said: Option<String>,
+}
+
+impl Error {
+    /// The kernel refused, by number.
+    pub(crate) fn refused(doing: impl Into<String>, errno: Errno) -> Error {
+        Error { doing: doing.into(), errno: Some(errno), said: None }
+    }
+
+    /// Something is wrong for which there is no number.
+    pub(crate) fn plain(doing: impl Into<String>, said: impl Into<String>) -> Error {
+        Error { doing: doing.into(), errno: None, said: Some(said.into()) }
+    }
+
+    /// Adds the sentence that the kernel's extended acknowledgement carried, if it carried one.
+    pub(crate) fn saying(mut self, sentence: Option<String>) -> Error {
+        self.said = sentence.or(self.said);
+        self
+    }
+
+    /// The kernel's error number; none where the failure is not the kernel's.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    /// The thing to act on is not there: `ENODEV`, `ENOENT`, `ESRCH`, or `EADDRNOTAVAIL` for an address.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.errno, Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL))
+    }
+
+    /// The thing to create is there already: `EEXIST`.
+    pub fn is_exists(&self) -> bool {
+        self.errno == Some(Errno::EEXIST)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)?;
+        match (self.errno, &self.said) {
+            (Some(errno), Some(said)) => write!(f, ": {} ({said})", words(errno)),
+            (Some(errno), None) => write!(f, ": {}", words(errno)),
+            (None, Some(said)) => write!(f, ": {said}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Says what was being done when a system call failed.
+pub(crate) trait Doing<T> {
+    /// Turns the failure into an [`Error`] that names the deed; the closure runs only then.
+    fn doing<S: Into<String>>(self, deed: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T> Doing<T> for nix::Result<T> {
+    fn doing<S: Into<String>>(self, deed: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|errno| Error::refused(deed(), errno))
+    }
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing<S: Into<String>>(self, deed: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| match e.raw_os_error() {
+            Some(number) => Error::refused(deed(), Errno::from_raw(number)),
+            None => Error::plain(deed(), e.to_string()),
+        })
+    }
+}
+
+/// The words for an error number, as Go's `syscall` package spells them.
+///
+/// `nix` has its own words for a few numbers; those that a network operation can meet are corrected here.
+fn words(errno: Errno) -> String {
+    let words = match errno {
+        Errno::EAGAIN => "resource temporarily unavailable",
+        Errno::EDEADLK => "resource deadlock avoided",
+        Errno::EIO => "input/output error",
+        Errno::ELOOP => "too many levels of symbolic links",
+        Errno::ENOTTY => "inappropriate ioctl for device",
+        Errno::EOPNOTSUPP => "operation not supported",
+        Errno::ERANGE => "numerical result out of range",
+        Errno::ESTALE => "stale file handle",
+        Errno::EXDEV => "invalid cross-device link",
+        other => other.desc(),
+    };
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+}

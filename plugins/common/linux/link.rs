@@ -1,0 +1,400 @@
+//! Links: network interfaces, looked up by name or index, and what can be changed about any of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
+};
+use nix::errno::Errno;
+
+use crate::bridge::Port;
+use crate::error::{Error, Result};
+use crate::mac::Mac;
+use crate::rtnl::{Request, Rtnl};
+
+/// A link as the kernel described it at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name in its namespace.
+    pub name: String,
+    /// What it is: `veth`, `bridge` …; none for hardware and for `lo`.
+    pub kind: Option<String>,
+    /// Its Ethernet address, if it is that kind of link.
+    pub mac: Option<Mac>,
+    /// The largest packet it takes, in bytes.
+    pub mtu: u32,
+    /// Switched on by the administrator (`IFF_UP`).
+    pub up: bool,
+    /// Whether it works, which takes more than being switched on.
+    pub state: OperState,
+    /// The bridge (or bond, or VRF) that it is a port of.
+    pub master: Option<u32>,
+    /// The other end's index, in the other end's namespace (`IFLA_LINK`).
+    pub peer: Option<u32>,
+    /// The other end's namespace, as a number that means something in this namespace; none if it is this one.
+    pub peer_nsid: Option<i32>,
+    /// Free text (`IFLA_IFALIAS`).
+    pub alias: Option<String>,
+    /// How many want every frame, whoever it is for: sniffers, and [`Rtnl::set_promiscuous`].
+    pub promiscuity: u32,
+    /// The group (`IFLA_GROUP`); 0 unless somebody set it.
+    pub group: u32,
+    /// Its options as a port of a bridge.
+    pub port: Option<Port>,
+}
+
+impl Link {
+    /// Ready to carry packets.
+    pub fn oper_up(&self) -> bool {
+        self.state == OperState::Up
+    }
+
+    /// Whether it is of this kind.
+    pub fn is_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+}
+
+/// The operational state of a link (RFC 2863, `IFLA_OPERSTATE`). Displayed as the Go plugins and the kernel's
+/// documentation spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperState {
+    /// The link does not tell; `lo` never does.
+    Unknown,
+    /// Some part of it is missing.
+    NotPresent,
+    /// No carrier, or switched off.
+    Down,
+    /// The link below it is down.
+    LowerLayerDown,
+    /// Under test.
+    Testing,
+    /// Waiting for something outside.
+    Dormant,
+    /// Ready to carry packets.
+    Up,
+}
+
+impl fmt::Display for OperState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OperState::Unknown => "unknown",
+            OperState::NotPresent => "not-present",
+            OperState::Down => "down",
+            OperState::LowerLayerDown => "lower-layer-down",
+            OperState::Testing => "testing",
+            OperState::Dormant => "dormant",
+            OperState::Up => "up",
+        })
+    }
+}
+
+/// Which links to list. The kernel looks for the kind and the master, this library for the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkFilter<'a> {
+    /// Of this kind, such as `veth`.
+    pub kind: Option<&'a str>,
+    /// Ports of this bridge.
+    pub master: Option<u32>,
+    /// In this group.
+    pub group: Option<u32>,
+}
+
+impl Request {
+    /// Switches a link on.
+    pub fn set_up(link: u32) -> Request {
+        switch(link, LinkFlags::Up, true, format!("set link {link} up"))
+    }
+
+    /// Switches a link off.
+    pub fn set_down(link: u32) -> Request {
+        switch(link, LinkFlags::Up, false, format!("set link {link} down"))
+    }
+
+    /// Makes a link take every frame, or only its own. The kernel counts the wishes: see `ip -d link`.
+    pub fn set_promiscuous(link: u32, on: bool) -> Request {
+        let doing = format!("set promiscuous mode of link {link} {}", if on { "on" } else { "off" });
+        switch(link, LinkFlags::Promisc, on, doing)
+    }
+
+    /// Sets the largest packet a link takes, in bytes.
+    pub fn set_mtu(link: u32, mtu: u32) -> Request {
+        set(link, LinkAttribute::Mtu(mtu), format!("set mtu of link {link} to {mtu}"))
+    }
+
+    /// Sets a link's Ethernet address.
+    pub fn set_mac(link: u32, mac: Mac) -> Request {
+        set(link, LinkAttribute::Address(mac.0.to_vec()), format!("set address of link {link} to {mac}"))
+    }
+
+    /// Makes a link a port of a bridge.
+    pub fn set_master(link: u32, master: u32) -> Request {
+        set(link, LinkAttribute::Controller(master), format!("make link {link} a port of link {master}"))
+    }
+
+    /// Sets a link's free text, of at most 255 bytes.
+    pub fn set_alias(link: u32, alias: &str) -> Request {
+        set(link, LinkAttribute::IfAlias(alias.into()), format!("set alias of link {link}"))
+    }
+
+    /// Deletes a link, and with a veth its other end; a link already gone is deleted.
+    pub fn delete_link(link: u32) -> Request {
+        let message = RouteNetlinkMessage::DelLink(about(link));
+        Request::new(message, 0, format!("delete link {link}")).forgiving(&[Errno::ENODEV])
+    }
+
+    /// Deletes the link of this name, without a look-up; a link already gone is deleted.
+    pub fn delete_link_named(name: &str) -> Request {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        Request::new(RouteNetlinkMessage::DelLink(message), 0, format!("delete link {name}"))
+            .forgiving(&[Errno::ENODEV])
+    }
+}
+
+impl Rtnl {
+    /// The link of this name, if there is one. An alternative name that fits into 15 bytes finds it, too.
+    ///
+    /// # Errors
+    /// `ERANGE` for a name of more than 15 bytes.
+    pub fn link_by_name(&self, name: &str) -> Result<Option<Link>> {
+        let mut question = question();
+        question.attributes.push(LinkAttribute::IfName(name.into()));
+        let doing = || format!("look up link {name}");
+        Ok(self.look_up(RouteNetlinkMessage::GetLink(question), doing)?.and_then(read))
+    }
+
+    /// The link with this number, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn link_by_index(&self, link: u32) -> Result<Option<Link>> {
+        let mut question = question();
+        question.header.index = link;
+        let doing = || format!("look up link {link}");
+        Ok(self.look_up(RouteNetlinkMessage::GetLink(question), doing)?.and_then(read))
+    }
+
+    /// The links that fit a filter.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn links(&self, filter: LinkFilter<'_>) -> Result<Vec<Link>> {
+        let mut question = question();
+        if let Some(kind) = filter.kind {
+            let kind = LinkInfo::Kind(InfoKind::from(kind));
+            question.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
+        }
+        question.attributes.extend(filter.master.map(LinkAttribute::Controller));
+        let found = self.dump(RouteNetlinkMessage::GetLink(question), "list links")?;
+        // The kernel takes the filter as a wish: for a kind that it does not know it lists everything.
+        let fits = |link: &Link| {
+            filter.kind.is_none_or(|kind| link.is_kind(kind))
+                && filter.master.is_none_or(|master| link.master == Some(master))
+                && filter.group.is_none_or(|group| link.group == group)
+        };
+        Ok(found.into_iter().filter_map(read).filter(fits).collect())
+    }
+
+    /// Switches a link on.
+    ///
+    /// # Errors
+    /// `ENODEV` without the link; what its driver says.
+    pub fn set_up(&self, link: u32) -> Result<()> {
+        self.send(Request::set_up(link))
+    }
+
+    /// Switches a link off.
+    ///
+    /// # Errors
+    /// `ENODEV` without the link.
+    pub fn set_down(&self, link: u32) -> Result<()> {
+        self.send(Request::set_down(link))
+    }
+
+    /// Sets the largest packet a link takes, in bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` outside of what the link can do.
+    pub fn set_mtu(&self, link: u32, mtu: u32) -> Result<()> {
+        self.send(Request::set_mtu(link, mtu))
+    }
+
+    /// Sets a link's Ethernet address. A bridge that was given one keeps it, whatever its ports have.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` for a group address or zero.
+    pub fn set_mac(&self, link: u32, mac: Mac) -> Result<()> {
+        self.send(Request::set_mac(link, mac))
+    }
+
+    /// Makes a link a port of a bridge.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if the other is no bridge, `EBUSY` or `ELOOP` if the link cannot be a port.
+    pub fn set_master(&self, link: u32, master: u32) -> Result<()> {
+        self.send(Request::set_master(link, master))
+    }
+
+    /// Makes a link take every frame, or only its own.
+    ///
+    /// # Errors
+    /// `ENODEV` without the link.
+    pub fn set_promiscuous(&self, link: u32, on: bool) -> Result<()> {
+        self.send(Request::set_promiscuous(link, on))
+    }
+
+    /// Sets a link's free text, of at most 255 bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` or `ERANGE` for a longer text.
+    pub fn set_alias(&self, link: u32, alias: &str) -> Result<()> {
+        self.send(Request::set_alias(link, alias))
+    }
+
+    /// Deletes a link, and with a veth its other end; a link already gone is deleted.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a link that cannot be deleted, such as `lo`.
+    pub fn delete_link(&self, link: u32) -> Result<()> {
+        self.send(Request::delete_link(link))
+    }
+
+    /// Deletes the link of this name, without a look-up; a link already gone is deleted.
+    ///
+    /// # Errors
+    /// As [`Rtnl::delete_link`].
+    pub fn delete_link_named(&self, name: &str) -> Result<()> {
+        self.send(Request::delete_link_named(name))
+    }
+
+    /// Waits until a link is ready to carry packets, and returns it as it was seen last: ready, or not within
+    /// the time.
+    ///
+    /// There is no sleeping: since Linux 6.8 the look-up itself brings the state up to date, so that the first
+    /// look is nearly always enough; before that the kernel tells of the change within a second at most.
+    ///
+    /// # Errors
+    /// `ENODEV` if the link is not there or goes away.
+    pub fn wait_operational(&self, link: u32, patience: Duration) -> Result<Link> {
+        let doing = format!("wait for link {link} to come up");
+        let gone = || Error::refused(doing.as_str(), Errno::ENODEV);
+        let first = self.link_by_index(link)?.ok_or_else(gone)?;
+        if first.oper_up() {
+            return Ok(first);
+        }
+        let came_up = self.watch_links(patience, &doing, |event| {
+            let seen = match event {
+                None => Some(self.link_by_index(link)?.ok_or_else(gone)?),
+                Some(RouteNetlinkMessage::DelLink(m)) if m.header.index == link && !is_from_bridge(&m) => {
+                    return Err(gone());
+                }
+                Some(event) => read(event).filter(|seen| seen.index == link),
+            };
+            Ok(seen.filter(Link::oper_up))
+        })?;
+        match came_up {
+            Some(seen) => Ok(seen),
+            None => self.link_by_index(link)?.ok_or_else(gone),
+        }
+    }
+}
+
+/// The bridge speaks of its ports in link messages of its own, also when one leaves it.
+fn is_from_bridge(message: &LinkMessage) -> bool {
+    message.header.interface_family != netlink_packet_route::AddressFamily::Unspec
+}
+
+/// A message about a link.
+pub(crate) fn about(link: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = link;
+    message
+}
+
+/// A question about links. The counters of every queue are not asked for: they are most of an answer.
+fn question() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+fn switch(link: u32, flag: LinkFlags, on: bool, doing: String) -> Request {
+    let mut message = about(link);
+    message.header.change_mask = flag;
+    message.header.flags.set(flag, on);
+    Request::new(RouteNetlinkMessage::NewLink(message), 0, doing)
+}
+
+fn set(link: u32, attribute: LinkAttribute, doing: String) -> Request {
+    let mut message = about(link);
+    message.attributes.push(attribute);
+    Request::new(RouteNetlinkMessage::NewLink(message), 0, doing)
+}
+
+/// Reads the kernel's description of a link.
+pub(crate) fn read(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    if is_from_bridge(&message) {
+        return None;
+    }
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: None,
+        mac: None,
+        mtu: 0,
+        up: message.header.flags.contains(LinkFlags::Up),
+        state: OperState::Unknown,
+        master: None,
+        peer: None,
+        peer_nsid: None,
+        alias: None,
+        promiscuity: 0,
+        group: 0,
+        port: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(octets) => link.mac = octets.try_into().ok().map(Mac),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::OperState(state) => link.state = oper_state(state),
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::Link(peer) => link.peer = Some(peer),
+            LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::LinkInfo(parts) => read_kind(&mut link, parts),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn read_kind(link: &mut Link, parts: Vec<LinkInfo>) {
+    for part in parts {
+        match part {
+            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+            LinkInfo::PortData(port) => link.port = Port::read(port),
+            _ => {}
+        }
+    }
+}
+
+fn oper_state(state: State) -> OperState {
+    match state {
+        State::Up => OperState::Up,
+        State::Dormant => OperState::Dormant,
+        State::Testing => OperState::Testing,
+        State::LowerLayerDown => OperState::LowerLayerDown,
+        State::Down => OperState::Down,
+        State::NotPresent => OperState::NotPresent,
+        _ => OperState::Unknown,
+    }
+}

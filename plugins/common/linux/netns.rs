@@ -1,0 +1,153 @@
+//! Network namespaces: opened by path, made, and visited.
+//!
+//! This file and [`crate::named`] are the only ones that call `setns`, `unshare` or `mount`.
+#![expect(clippy::disallowed_methods, reason = "this is the file that the list points to")]
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{NSFS_MAGIC, PROC_SUPER_MAGIC, statfs};
+
+use crate::error::{Doing, Error, Result};
+use crate::rtnl::Rtnl;
+
+/// The namespace of the thread that opens it, whichever thread that is.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace, held open: it cannot vanish while this value lives.
+#[derive(Debug)]
+pub struct NetNs {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl NetNs {
+    /// Opens the namespace that a path leads to: `/run/netns/<name>`, `/proc/<pid>/ns/net`,
+    /// `/proc/<pid>/fd/<n>`.
+    ///
+    /// The file system is looked at first, as the Go plugins do: opening an arbitrary file for a caller may
+    /// have effects (a FIFO blocks, a device acts), and an error here should say what the path is instead.
+    ///
+    /// # Errors
+    /// [`OpenError`] tells "nothing is there" from "this is no namespace", which DEL has to.
+    pub fn open(path: &Path) -> Result<NetNs, OpenError> {
+        let kind = statfs(path).map_err(|errno| match errno {
+            Errno::ENOENT => OpenError::Absent(path.into()),
+            other => OpenError::Other(Error::refused(format!("failed to Statfs {path:?}"), other)),
+        })?;
+        let magic = kind.filesystem_type();
+        if magic != NSFS_MAGIC && magic != PROC_SUPER_MAGIC {
+            return Err(OpenError::NotANamespace(path.into(), i64::from(magic.0)));
+        }
+        NetNs::hold(path).map_err(OpenError::Other)
+    }
+
+    /// The namespace that the calling thread is in.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted or not readable.
+    pub fn here() -> Result<NetNs> {
+        NetNs::hold(Path::new(OWN))
+    }
+
+    /// Makes a new, empty namespace: only `lo` is in it, and that is down.
+    ///
+    /// A thread unshares and ends; the open file keeps what it made. Nothing is mounted, so nothing is left
+    /// behind when the value is dropped.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at `user.max_net_namespaces`.
+    pub fn create() -> Result<NetNs> {
+        on_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).doing(|| "make a network namespace")?;
+            NetNs::here()
+        })
+    }
+
+    fn hold(path: &Path) -> Result<NetNs> {
+        let file = File::open(path).doing(|| format!("open namespace {}", path.display()))?;
+        Ok(NetNs { fd: file.into(), path: path.into() })
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether both are one namespace: its file has the same device and inode number, see `namespaces(7)`.
+    pub fn is_same(&self, other: &NetNs) -> bool {
+        match (fstat(&self.fd), fstat(&other.fd)) {
+            (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            _ => false,
+        }
+    }
+
+    /// Runs `f` inside this namespace, on a thread of its own which ends with `f`.
+    ///
+    /// There is nothing to restore, so `?` and panics inside `f` are safe; a panic travels on to the caller.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered: `EINVAL` if it is of another kind, `EPERM` without `CAP_SYS_ADMIN`
+    /// over it. What `f` returns is handed back as it is.
+    pub fn visit<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
+        on_a_thread(|| {
+            setns(&self.fd, CloneFlags::CLONE_NEWNET)
+                .doing(|| format!("enter namespace {}", self.path.display()))?;
+            Ok(f())
+        })
+    }
+
+    /// Opens a conversation with the kernel about this namespace. The socket belongs to it for good: the
+    /// returned value may be used from any thread, wherever that is.
+    ///
+    /// # Errors
+    /// As [`NetNs::visit`] and [`Rtnl::here`].
+    pub fn rtnl(&self) -> Result<Rtnl> {
+        self.visit(Rtnl::here)?
+    }
+}
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Runs `f` on a thread of its own and waits for it.
+fn on_a_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let visitor = std::thread::Builder::new()
+            .name("visitor".into())
+            .spawn_scoped(scope, f)
+            .doing(|| "start a thread for another namespace")?;
+        visitor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Why a path could not be opened as a namespace. The texts are those of the Go plugins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// There is nothing at the path: the namespace is gone, or was never there.
+    Absent(PathBuf),
+    /// The path leads to something else, on a file system with this magic number (`statfs(2)`).
+    NotANamespace(PathBuf, i64),
+    /// It is there and cannot be opened.
+    Other(Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Absent(path) => write!(f, "failed to Statfs {path:?}: no such file or directory"),
+            OpenError::NotANamespace(path, magic) => write!(f, "unknown FS magic on {path:?}: {magic:x}"),
+            OpenError::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}

@@ -1,0 +1,246 @@
+//! Routes.
+
+use std::net::IpAddr;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteType, RouteVia,
+};
+use nix::errno::Errno;
+
+use crate::address::Family;
+use crate::error::Result;
+use crate::rtnl::{Request, Rtnl};
+
+/// The table that routes are in unless they say otherwise (`RT_TABLE_MAIN`).
+pub const MAIN: u32 = 254;
+
+/// A unicast route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Where it leads: a network, without host bits (IPv4 refuses them).
+    pub dst: IpNetwork,
+    /// The link it leaves by.
+    pub oif: u32,
+    /// The next hop; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The routing table, [`MAIN`] as a rule.
+    pub table: u32,
+    /// The metric: the lowest wins. None and 0 are the same to IPv4; IPv6 then takes 1024.
+    pub priority: Option<u32>,
+    /// `RT_SCOPE_*`: 0 anywhere, 253 on the link, 254 on this host. Means nothing to IPv6.
+    pub scope: u8,
+    /// The greatest packet that fits through, in bytes.
+    pub mtu: Option<u32>,
+    /// The greatest TCP segment to advertise, in bytes.
+    pub advmss: Option<u32>,
+    /// The address to send from.
+    pub source: Option<IpAddr>,
+    /// The gateway is taken to be on the link, whatever the addresses say.
+    pub onlink: bool,
+}
+
+impl Route {
+    /// A plain route in the main table.
+    pub fn new(dst: IpNetwork, oif: u32) -> Route {
+        Route {
+            dst,
+            oif,
+            gateway: None,
+            table: MAIN,
+            priority: None,
+            scope: 0,
+            mtu: None,
+            advmss: None,
+            source: None,
+            onlink: false,
+        }
+    }
+
+    /// Whether it leads everywhere.
+    pub fn is_default(&self) -> bool {
+        self.dst.prefix() == 0
+    }
+
+    fn message(&self) -> RouteMessage {
+        let mut message = question(Family::of(self.dst.ip()), self.table);
+        let header = &mut message.header;
+        header.destination_prefix_length = self.dst.prefix();
+        header.protocol = RouteProtocol::Boot; // RTPROT_BOOT, as `ip route add` and the Go plugins say
+        header.scope = self.scope.into();
+        header.kind = RouteType::Unicast;
+        header.flags.set(RouteFlags::Onlink, self.onlink);
+        let metrics: Vec<_> = [self.mtu.map(RouteMetric::Mtu), self.advmss.map(RouteMetric::Advmss)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let attributes = [
+            Some(RouteAttribute::Destination(self.dst.ip().into())),
+            Some(RouteAttribute::Oif(self.oif)),
+            self.gateway.map(|gateway| via(gateway, self.dst)),
+            self.priority.map(RouteAttribute::Priority),
+            self.source.map(|source| RouteAttribute::PrefSource(source.into())),
+            (!metrics.is_empty()).then_some(RouteAttribute::Metrics(metrics)),
+        ];
+        message.attributes.extend(attributes.into_iter().flatten());
+        message
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.dst)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " on link {}", self.oif)?;
+        if let Some(priority) = self.priority {
+            write!(f, " metric {priority}")?;
+        }
+        if self.table != MAIN { write!(f, " table {}", self.table) } else { Ok(()) }
+    }
+}
+
+/// Which routes to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteFilter {
+    /// Of this family.
+    pub family: Family,
+    /// In this table; None for all tables.
+    pub table: Option<u32>,
+    /// Leaving by this link.
+    pub oif: Option<u32>,
+}
+
+impl Request {
+    /// Adds a route.
+    pub fn add_route(route: &Route) -> Request {
+        let message = RouteNetlinkMessage::NewRoute(route.message());
+        Request::new(message, NLM_F_CREATE | NLM_F_EXCL, format!("add route {route}"))
+    }
+
+    /// Deletes a route; one already gone is deleted.
+    pub fn delete_route(route: &Route) -> Request {
+        let message = RouteNetlinkMessage::DelRoute(route.message());
+        Request::new(message, 0, format!("delete route {route}")).forgiving(&[Errno::ESRCH, Errno::ENODEV])
+    }
+}
+
+impl Rtnl {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// `EEXIST` if there is one to this destination with this metric, `ENETUNREACH` if the gateway is not on
+    /// the link, `ENETDOWN` if the link is down, `EINVAL` for host bits.
+    pub fn add_route(&self, route: &Route) -> Result<()> {
+        self.send(Request::add_route(route))
+    }
+
+    /// Deletes a route; one already gone is deleted.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn delete_route(&self, route: &Route) -> Result<()> {
+        self.send(Request::delete_route(route))
+    }
+
+    /// The unicast routes that fit a filter, which the kernel applies. A route with several next hops is not
+    /// listed: nothing here makes any.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn routes(&self, filter: RouteFilter) -> Result<Vec<Route>> {
+        let mut message = question(filter.family, filter.table.unwrap_or(0));
+        message.attributes.extend(filter.oif.map(RouteAttribute::Oif));
+        let found = match self.dump(RouteNetlinkMessage::GetRoute(message), "list routes") {
+            // A table that was never used.
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Vec::new(),
+            found => found?,
+        };
+        Ok(found.into_iter().filter_map(read).collect())
+    }
+
+    /// The default route of a family in the main table: of several, the one that wins.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn default_route(&self, family: Family) -> Result<Option<Route>> {
+        let routes = self.routes(RouteFilter { family, table: Some(MAIN), oif: None })?;
+        Ok(routes.into_iter().filter(Route::is_default).min_by_key(|route| route.priority.unwrap_or(0)))
+    }
+}
+
+/// A message about a family and table; tables beyond a byte go into an attribute.
+fn question(family: Family, table: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family.number();
+    match u8::try_from(table) {
+        Ok(small) => message.header.table = small,
+        Err(_) => {
+            message.header.table = RouteHeader::RT_TABLE_UNSPEC;
+            message.attributes.push(RouteAttribute::Table(table));
+        }
+    }
+    message
+}
+
+/// An IPv4 route may have an IPv6 gateway (RFC 5549); that one has its own attribute.
+fn via(gateway: IpAddr, dst: IpNetwork) -> RouteAttribute {
+    match (gateway, dst) {
+        (IpAddr::V6(gateway), IpNetwork::V4(_)) => RouteAttribute::Via(RouteVia::Inet6(gateway)),
+        _ => RouteAttribute::Gateway(gateway.into()),
+    }
+}
+
+fn read(message: RouteNetlinkMessage) -> Option<Route> {
+    let RouteNetlinkMessage::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
+    if header.kind != RouteType::Unicast {
+        return None;
+    }
+    let everywhere = match header.address_family {
+        netlink_packet_route::AddressFamily::Inet => {
+            IpNetwork::V4(Ipv4Network::new([0, 0, 0, 0].into(), 0).ok()?)
+        }
+        _ => IpNetwork::V6(Ipv6Network::new([0u16; 8].into(), 0).ok()?),
+    };
+    let mut route = Route::new(everywhere, 0);
+    route.table = header.table.into();
+    route.scope = header.scope.into();
+    route.onlink = header.flags.contains(RouteFlags::Onlink);
+    for attribute in attributes {
+        match attribute {
+            RouteAttribute::Destination(dst) => {
+                route.dst = IpNetwork::new(ip(dst)?, header.destination_prefix_length).ok()?;
+            }
+            RouteAttribute::Oif(oif) => route.oif = oif,
+            RouteAttribute::Gateway(gateway) => route.gateway = ip(gateway),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => route.gateway = Some(gateway.into()),
+            RouteAttribute::Priority(priority) => route.priority = Some(priority),
+            RouteAttribute::Table(table) => route.table = table,
+            RouteAttribute::PrefSource(source) => route.source = ip(source),
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(bytes) => route.mtu = Some(bytes),
+                        RouteMetric::Advmss(bytes) => route.advmss = Some(bytes),
+                        _ => {}
+                    }
+                }
+            }
+            RouteAttribute::MultiPath(_) => return None,
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn ip(address: RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(ip.into()),
+        RouteAddress::Inet6(ip) => Some(ip.into()),
+        _ => None,
+    }
+}

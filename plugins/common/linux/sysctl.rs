@@ -1,0 +1,96 @@
+//! Settings below `/proc/sys`, by their slash-separated names.
+//!
+//! Names are separated by slashes and not by dots, so that a link called `eth0.100` keeps its name. Those
+//! below `net` belong to the namespace of the thread that opens the file: to set them in another one, call
+//! these functions during [`crate::netns::NetNs::visit`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::address::Family;
+use crate::error::{Doing, Error, Result};
+
+/// Reads a setting, without the line end: `read("net/ipv4/ip_forward")` gives `"1"`.
+///
+/// # Errors
+/// The name is not one, or the kernel has no such setting (`ENOENT`).
+pub fn read(name: &str) -> Result<String> {
+    let text = std::fs::read_to_string(path(name)?).doing(|| format!("read sysctl {name}"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Writes a setting.
+///
+/// # Errors
+/// The name is not one; the kernel has no such setting (`ENOENT`), refuses the value (`EINVAL`), or the
+/// caller (`EPERM`, `EACCES`; `EROFS` where /proc/sys is mounted read-only, as in many containers).
+pub fn write(name: &str, value: &str) -> Result<()> {
+    // Not std::fs::write: creating and truncating mean nothing in /proc.
+    std::fs::File::options()
+        .write(true)
+        .open(path(name)?)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()))
+        .doing(|| format!("set sysctl {name} to {value}"))
+}
+
+/// Makes a setting have this value, and leaves it alone where it already has: a shared setting then is
+/// written once, and a read-only /proc/sys that already fits is no obstacle. Returns whether it was changed.
+///
+/// # Errors
+/// As [`read`] and [`write`].
+pub fn ensure(name: &str, value: &str) -> Result<bool> {
+    if read(name)? == value {
+        return Ok(false);
+    }
+    write(name, value).map(|()| true)
+}
+
+/// The name of a link's setting: `net/<family>/conf/<link>/<key>`, where the link may also be `all` or
+/// `default`.
+#[derive(Clone, Copy, Debug)]
+pub struct Conf<'a> {
+    /// Whose half of the settings.
+    pub family: Family,
+    /// The link's name.
+    pub link: &'a str,
+    /// The last part of the name, such as `arp_notify`.
+    pub key: &'a str,
+}
+
+impl fmt::Display for Conf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        write!(f, "net/{family}/conf/{}/{}", self.link, self.key)
+    }
+}
+
+impl Conf<'_> {
+    /// Reads it, as [`read`] does.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(&self) -> Result<String> {
+        read(&self.to_string())
+    }
+
+    /// Writes it, as [`write`] does.
+    ///
+    /// # Errors
+    /// As [`write`].
+    pub fn write(&self, value: &str) -> Result<()> {
+        write(&self.to_string(), value)
+    }
+}
+
+/// The file of a setting. A name that would lead out of `/proc/sys` is no name.
+fn path(name: &str) -> Result<PathBuf> {
+    let clean = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    if name.split('/').all(clean) {
+        Ok(Path::new("/proc/sys").join(name))
+    } else {
+        Err(Error::plain(format!("find sysctl {name:?}"), "not a name below /proc/sys"))
+    }
+}
