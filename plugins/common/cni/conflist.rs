@@ -82,7 +82,11 @@ impl Request {
 
     /// Who this is in a network.
     pub fn attachment(&self, list: &List) -> Attachment {
-        Attachment { network: list.name.clone(), container: self.container.clone(), ifname: self.ifname.clone() }
+        Attachment {
+            network: list.name.clone(),
+            container: self.container.clone(),
+            ifname: self.ifname.clone(),
+        }
     }
 }
 
@@ -107,7 +111,9 @@ impl Runtime {
         match self.cache.read(&attachment) {
             Ok(None) => {}
             Ok(Some(record)) if record.result.is_some() => {
-                return Err(Error::config(format!("{attachment} is attached already; it has to be deleted first")));
+                return Err(Error::config(format!(
+                    "{attachment} is attached already; it has to be deleted first"
+                )));
             }
             Ok(Some(_)) | Err(_) => {
                 self.detach(list, request).doing(|| "failed to clean up after an interrupted add".into())?;
@@ -151,7 +157,8 @@ impl Runtime {
         let (list, request) = as_added(list, request, record.as_ref());
         if !list.version.has_check() {
             let version = &list.version;
-            let why = format!("configuration version {:?} does not support the CHECK command", version.as_str());
+            let why =
+                format!("configuration version {:?} does not support the CHECK command", version.as_str());
             return Err(Error::new(Code::INCOMPATIBLE_VERSION, why));
         }
         if list.disable_check {
@@ -192,7 +199,9 @@ impl Runtime {
         let prev = result.and_then(|result| answer::convert(&result, &list.version).ok());
         let extra = Extra::Attachment { capabilities: &request.capabilities, prev: prev.as_deref() };
         list.plugins.iter().rev().try_for_each(|plugin| {
-            self.run(&list, plugin, Verb::Del, Some(&request), &extra).map(drop).doing(|| failed(plugin, "delete"))
+            self.run(&list, plugin, Verb::Del, Some(&request), &extra)
+                .map(drop)
+                .doing(|| failed(plugin, "delete"))
         })?;
         self.cache.remove(&attachment)
     }
@@ -211,7 +220,9 @@ impl Runtime {
         }
         let _turn = self.cache.turn_alone()?;
         let lives = |who: &Attachment| {
-            valid.is_some_and(|valid| valid.iter().any(|(id, name)| *id == who.container && *name == who.ifname))
+            valid.is_some_and(|valid| {
+                valid.iter().any(|(id, name)| *id == who.container && *name == who.ifname)
+            })
         };
         let mut faults = Faults::default();
         for record in faults.note(self.cache.of_network(&list.name)).unwrap_or_default() {
@@ -239,7 +250,9 @@ impl Runtime {
     pub fn status(&self, list: &List) -> Result<()> {
         let asked = list.plugins.iter().filter(|_| list.version.has_gc());
         asked.into_iter().try_for_each(|plugin| {
-            self.run(list, plugin, Verb::Status, None, &Extra::Nothing).map(drop).doing(|| failed(plugin, "status"))
+            self.run(list, plugin, Verb::Status, None, &Extra::Nothing)
+                .map(drop)
+                .doing(|| failed(plugin, "status"))
         })
     }
 
@@ -258,7 +271,7 @@ impl Runtime {
             ("CNI_ARGS", OsString::new()),
             ("CNI_PATH", dummy()),
         ];
-        answer::versions(&exec::run(&program, &env, br#"{"cniVersion":"1.1.0"}"#)?)
+        answer::versions(exec::run(&program, &env, br#"{"cniVersion":"1.1.0"}"#)?)
     }
 
     /// Checks that every plugin is there and speaks the list's version, and answers with the capabilities that any of
@@ -295,7 +308,7 @@ impl Runtime {
         if !output.stderr.is_empty() {
             (self.overhear)(&plugin.program, &output.stderr);
         }
-        answer::stdout(output)
+        output.verdict()
     }
 
     /// Every variable is always there, also where it has nothing to say: one that the runtime itself was given must
@@ -303,7 +316,8 @@ impl Runtime {
     fn env(&self, verb: Verb, request: Option<&Request>) -> [(&'static str, OsString); 6] {
         let of = |part: fn(&Request) -> String| request.map(part).unwrap_or_default().into();
         let pairs = |request: &Request| {
-            let pairs: Vec<String> = request.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<String> =
+                request.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
             pairs.join(";")
         };
         let path: Vec<OsString> = self.path.iter().map(OsString::from).collect();

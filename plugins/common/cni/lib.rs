@@ -17,8 +17,8 @@
 //! }
 //! ```
 //!
-//! This crate touches the environment, stdin, stdout and other programs, and nothing else: it has never heard of links
-//! or namespaces. In reading order:
+//! This crate touches the environment, stdin, stdout and other programs, and in [`conflist`] the folders of a runtime,
+//! and nothing else: it has never heard of links or namespaces. In reading order:
 //!
 //! - [`error`]: what went wrong, in three parts;
 //! - [`name`], [`spec`]: names and versions, validated once;
@@ -27,6 +27,7 @@
 //! - [`call`]: what a plugin is told, checked at the door;
 //! - [`attach`]: an ADD that undoes itself;
 //! - [`exec`], [`delegate`]: running other plugins;
+//! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - `hold`, `serve`: the life of the process.
 
 pub mod error;
@@ -45,6 +46,8 @@ pub mod attach;
 
 pub mod delegate;
 pub mod exec;
+
+pub mod conflist;
 
 mod hold;
 mod serve;

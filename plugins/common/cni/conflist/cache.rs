@@ -1,0 +1,258 @@
+//! What a runtime remembers of an attachment between ADD and DEL, in the files of libcni: either reads the other's.
+//!
+//! A file `results/<network>-<container ID>-<interface>` holds the parameters of the ADD, the list as it was, and the
+//! result. Ours is there, without the result, before the first plugin runs: should we die in between, the next ADD,
+//! DEL or GC, by us or by anybody on libcni, knows what may have been left.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::base64;
+use super::list::List;
+use super::lock::Turn;
+use super::object::Object;
+use crate::call::Attachment;
+use crate::error::{Code, Error, OrFail, Result};
+use crate::name::{ContainerId, NetworkName};
+
+/// What libcni writes into `kind`.
+const KIND: &str = "cniCacheV1";
+
+/// The folder of the cache.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// One attachment, as ADD was asked for it and answered.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Who.
+    pub attachment: Attachment,
+    /// The list as it was. Empty in the oldest files.
+    pub config: Vec<u8>,
+    /// The path of the container's namespace.
+    pub netns: String,
+    /// `CNI_ARGS`, in order.
+    pub args: Vec<(String, String)>,
+    /// What the runtime supplied for capabilities.
+    pub capabilities: Object,
+    /// The last plugin's result; `None` for an ADD that failed, was killed, or still runs.
+    pub result: Option<Box<RawValue>>,
+}
+
+/// The members of a file in libcni's order.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Written {
+    kind: String,
+    container_id: String,
+    config: String,
+    if_name: String,
+    network_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    netns: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cni_args: Option<Vec<(String, String)>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability_args: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Box<RawValue>>,
+}
+
+impl Default for Cache {
+    /// `/var/lib/cni`, which libcni has compiled in.
+    fn default() -> Cache {
+        Cache::at("/var/lib/cni")
+    }
+}
+
+impl Cache {
+    /// A cache in another folder; it is made when it is first needed.
+    pub fn at(folder: impl Into<PathBuf>) -> Cache {
+        Cache { folder: folder.into() }
+    }
+
+    /// The record of an attachment, if there is one. A file with the same name that speaks of another attachment
+    /// (`a-b` of `c` is called like `a` of `b-c`) is not ours.
+    ///
+    /// # Errors
+    /// Code 5 when the file cannot be read, 6 when it is torn.
+    pub fn read(&self, of: &Attachment) -> Result<Option<Record>> {
+        let path = self.file(of);
+        let Some(record) = read(&path)? else { return Ok(None) };
+        let Some(attachment) = record.attachment() else {
+            // The files of libcni before cniCacheV1 hold nothing but the result.
+            let result = fs::read_to_string(&path).ok().and_then(|text| RawValue::from_string(text).ok());
+            return Ok((record.kind != KIND).then(|| Record { result, ..Record::bare(of.clone()) }));
+        };
+        Ok((attachment == *of).then(|| record.into_record(attachment)))
+    }
+
+    /// Writes a record: readers see the old one or the new one, whole.
+    ///
+    /// # Errors
+    /// Code 5 when that fails, or when the file's name is taken by another attachment.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let path = self.file(&record.attachment);
+        if let Some(other) = self.other_owner(&record.attachment) {
+            let taken = format!("{} already stands for {other}", path.display());
+            return Err(Error::new(Code::IO, taken));
+        }
+        let fresh = path.with_file_name(format!(".{}.new", file_name(&record.attachment)));
+        let write = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(self.results())?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            file.write_all(&serde_json::to_vec(&Written::of(record))?)?;
+            // Only a result outlives the boot in any useful way; what an interrupted ADD left in the kernel does not.
+            if record.result.is_some() {
+                file.sync_data()?;
+            }
+            fs::rename(&fresh, &path)
+        };
+        write().or_fail(Code::IO, || format!("write {}", path.display()))
+    }
+
+    /// Forgets an attachment; one that is not known is forgotten already.
+    ///
+    /// # Errors
+    /// Code 5 when the file stays.
+    pub fn remove(&self, of: &Attachment) -> Result<()> {
+        let path = self.file(of);
+        if self.other_owner(of).is_some() {
+            return Ok(());
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            answer => answer.or_fail(Code::IO, || format!("remove {}", path.display())),
+        }
+    }
+
+    /// Every attachment of a network, in the order of the files' names. Torn and foreign files are passed over.
+    ///
+    /// # Errors
+    /// Code 5 when the folder cannot be read; one that is not there holds nothing.
+    pub fn of_network(&self, network: &NetworkName) -> Result<Vec<Record>> {
+        let folder = self.results();
+        let unreadable = || format!("read the folder {}", folder.display());
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.or_fail(Code::IO, unreadable)?,
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry.or_fail(Code::IO, unreadable)?.path();
+            let Ok(Some(written)) = read(&path) else { continue };
+            let Some(attachment) = written.attachment() else { continue };
+            // Also passes over a record that is only just being written, under another name.
+            if attachment.network == *network && self.file(&attachment) == path {
+                records.push((path, written.into_record(attachment)));
+            }
+        }
+        records.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Waits until nobody else works on this container and no GC runs; the turn lasts until it is dropped.
+    pub(super) fn turn(&self, container: &ContainerId) -> Result<Turn> {
+        Turn::of_container(&self.folder, container)
+    }
+
+    /// Waits until nobody else does anything with this cache.
+    pub(super) fn turn_alone(&self) -> Result<Turn> {
+        Turn::of_everybody(&self.folder)
+    }
+
+    fn other_owner(&self, than: &Attachment) -> Option<Attachment> {
+        let written = read(&self.file(than)).ok().flatten()?;
+        written.attachment().filter(|owner| owner != than)
+    }
+
+    fn results(&self) -> PathBuf {
+        self.folder.join("results")
+    }
+
+    fn file(&self, of: &Attachment) -> PathBuf {
+        self.results().join(file_name(of))
+    }
+}
+
+impl Record {
+    /// An attachment of which nothing else is known.
+    fn bare(attachment: Attachment) -> Record {
+        let capabilities = Object::default();
+        Record {
+            attachment,
+            config: Vec::new(),
+            netns: String::new(),
+            args: Vec::new(),
+            capabilities,
+            result: None,
+        }
+    }
+
+    /// The list as it was at ADD; `None` in the oldest files.
+    ///
+    /// # Errors
+    /// As [`List::parse`].
+    pub fn list(&self) -> Result<Option<List>> {
+        if self.config.is_empty() { Ok(None) } else { List::parse(&self.config).map(Some) }
+    }
+}
+
+impl Written {
+    fn of(record: &Record) -> Written {
+        Written {
+            kind: KIND.into(),
+            container_id: record.attachment.container.to_string(),
+            config: base64::encode(&record.config),
+            if_name: record.attachment.ifname.to_string(),
+            network_name: record.attachment.network.to_string(),
+            netns: record.netns.clone(),
+            cni_args: Some(record.args.clone()).filter(|args| !args.is_empty()),
+            capability_args: (!record.capabilities.is_empty()).then(|| record.capabilities.to_raw()),
+            result: record.result.clone(),
+        }
+    }
+
+    fn attachment(&self) -> Option<Attachment> {
+        if self.kind != KIND {
+            return None;
+        }
+        Some(Attachment {
+            network: self.network_name.parse().ok()?,
+            container: self.container_id.parse().ok()?,
+            ifname: self.if_name.parse().ok()?,
+        })
+    }
+
+    fn into_record(self, attachment: Attachment) -> Record {
+        let capabilities = self.capability_args.and_then(|raw| Object::parse(raw.get().as_bytes()).ok());
+        Record {
+            attachment,
+            config: base64::decode(&self.config).unwrap_or_default(),
+            netns: self.netns,
+            args: self.cni_args.unwrap_or_default(),
+            capabilities: capabilities.unwrap_or_default(),
+            result: self.result,
+        }
+    }
+}
+
+fn file_name(of: &Attachment) -> String {
+    format!("{}-{}-{}", of.network, of.container, of.ifname)
+}
+
+fn read(path: &Path) -> Result<Option<Written>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.or_fail(Code::IO, || format!("read {}", path.display()))?,
+    };
+    serde_json::from_slice(&bytes).map(Some).or_fail(Code::DECODE, || format!("read {}", path.display()))
+}
