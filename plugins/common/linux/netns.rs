@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{NSFS_MAGIC, PROC_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, statfs};
 
 use crate::error::{Doing, Error, Result};
 use crate::rtnl::Rtnl;
@@ -42,7 +42,7 @@ impl NetNs {
         })?;
         let magic = kind.filesystem_type();
         if magic != NSFS_MAGIC && magic != PROC_SUPER_MAGIC {
-            return Err(OpenError::NotANamespace(path.into(), i64::from(magic.0)));
+            return Err(OpenError::NotANamespace(path.into(), magic));
         }
         NetNs::hold(path).map_err(OpenError::Other)
     }
@@ -135,7 +135,7 @@ pub enum OpenError {
     /// There is nothing at the path: the namespace is gone, or was never there.
     Absent(PathBuf),
     /// The path leads to something else, on a file system with this magic number (`statfs(2)`).
-    NotANamespace(PathBuf, i64),
+    NotANamespace(PathBuf, FsType),
     /// It is there and cannot be opened.
     Other(Error),
 }
@@ -144,7 +144,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Absent(path) => write!(f, "failed to Statfs {path:?}: no such file or directory"),
-            OpenError::NotANamespace(path, magic) => write!(f, "unknown FS magic on {path:?}: {magic:x}"),
+            OpenError::NotANamespace(path, magic) => write!(f, "unknown FS magic on {path:?}: {:x}", magic.0),
             OpenError::Other(error) => error.fmt(f),
         }
     }
