@@ -4,13 +4,13 @@
 //! to the Go plugins: the same files, the same environment, the same cache; docs/differences.md says where it departs.
 //!
 //! ```no_run
-//! use cni::conflist::{Request, Runtime, folder};
+//! use cni::conflist::{OnFailure, Request, Runtime, folder};
 //!
 //! # fn main() -> cni::error::Result<()> {
 //! let runtime = Runtime::new(vec!["/opt/cni/bin".into()]);
 //! let found = folder::find("/etc/cni/net.d".as_ref(), "mynet")?;
 //! let request = Request::new("c1".parse()?, "eth0".parse()?, "/run/netns/c1");
-//! let result = runtime.add(&found.list, &request)?;
+//! let result = runtime.add(&found.list, &request, OnFailure::Delete)?;
 //! runtime.del(&found.list, &request)?;
 //! # Ok(())
 //! # }
@@ -90,6 +90,16 @@ impl Request {
     }
 }
 
+/// What follows an ADD that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnFailure {
+    /// DEL of every plugin, as the specification wants it of a runtime.
+    Delete,
+    /// Nothing, as in libcni; DEL is up to the caller. For an interface that was there before: DEL would take it away
+    /// from whoever made it.
+    Leave,
+}
+
 impl Runtime {
     /// A runtime with libcni's cache.
     pub fn new(path: Vec<PathBuf>) -> Runtime {
@@ -99,13 +109,12 @@ impl Runtime {
     /// ADD: runs the plugins in order, each with the result of the one before it, and answers with the last one's, as
     /// that plugin wrote it.
     ///
-    /// An ADD that failed is not undone here: only the caller knows whether what stands in the namespace is its own.
-    /// Until its [`Runtime::del`], a record of it stays; a later ADD or GC runs DEL first where it finds one.
+    /// Should this process die before the answer, a record of the ADD stays, and the next ADD or GC runs DEL first.
     ///
     /// # Errors
     /// The first plugin's that fails, with its code; the plugins after it are not run. Code 7 if this attachment is
     /// there already, 5 if the cache cannot be written.
-    pub fn add(&self, list: &List, request: &Request) -> Result<Box<RawValue>> {
+    pub fn add(&self, list: &List, request: &Request, on_failure: OnFailure) -> Result<Box<RawValue>> {
         let attachment = request.attachment(list);
         let _turn = self.cache.turn(&request.container)?;
         match self.cache.read(&attachment) {
@@ -128,10 +137,20 @@ impl Runtime {
             result: None,
         };
         self.cache.write(&record)?;
-        let result = self.attach(list, request)?;
-        record.result = Some(result.clone());
-        self.cache.write(&record)?;
-        Ok(result)
+        let added = self.attach(list, request).and_then(|result| {
+            record.result = Some(result.clone());
+            self.cache.write(&record).map(|()| result)
+        });
+        added.map_err(|error| {
+            let cleaned = match on_failure {
+                OnFailure::Delete => self.detach(list, request),
+                OnFailure::Leave => self.cache.remove(&record.attachment),
+            };
+            match cleaned {
+                Ok(()) => error,
+                Err(left) => error.details(format!("failed to clean up: {}", left.msg())),
+            }
+        })
     }
 
     fn attach(&self, list: &List, request: &Request) -> Result<Box<RawValue>> {
