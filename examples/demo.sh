@@ -41,8 +41,18 @@ remove() {
     # No plugin deletes a bridge, for another container may be joining it this instant.
     if ip link show jack0 >/dev/null 2>&1; then echo '$ ip link delete jack0'; ip link delete jack0; fi
 }
-trap 'echo; say "interrupted: removing everything"; remove; exit 130' INT TERM HUP
-trap 'code=$?; [ $code = 0 ] || { say "failed: removing everything"; remove; }' EXIT
+
+# However this ends, nothing stays.
+on_exit() {
+    local code=$?
+    if [ $code = 0 ]; then return; fi
+    set +e
+    if [ $code = 130 ]; then say 'interrupted: removing everything'; else say 'failed: removing everything'; fi
+    remove
+    exit $code
+}
+trap on_exit EXIT
+trap 'exit 130' INT TERM HUP
 
 say 'Two namespaces, and an attachment to the network of conf/10-jackfield.conflist for each'
 for name in "${pods[@]}"; do

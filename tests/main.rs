@@ -13,3 +13,6 @@
 // The lab is used by parts; a part that no test uses yet is still the lab.
 #[allow(dead_code)]
 mod lab;
+mod conf;
+mod examples;
+mod tidy;
