@@ -108,7 +108,7 @@ fn pin_new_namespace(name: &Name, file: &Path) -> Result<()> {
     // The thread's own link: /proc/self is the process's first thread, which stays where it is.
     let made = "/proc/thread-self/ns/net";
     let no_namespace = || format!("Failed to create a new network namespace \"{name}\"");
-    #[allow(clippy::disallowed_methods, reason = "this file and its folder are where names are made")]
+    #[allow(clippy::disallowed_methods, reason = "names are made here and in this folder")]
     let pin = || {
         unshare(CloneFlags::CLONE_NEWNET).doing(no_namespace)?;
         mount(Some(made), file, Some("none"), MsFlags::MS_BIND, None::<&str>)

@@ -1,5 +1,6 @@
 //! The folder of the names, and its mount: names made in one mount namespace appear in the others only if
 //! the folder is a shared mount.
+#![expect(clippy::disallowed_methods, reason = "the folder of the names is a mount")]
 
 use super::{Doing, Result};
 use nix::errno::Errno;

@@ -1,5 +1,6 @@
 //! What `ip netns exec` does before the program runs: the thread moves into the namespace for good, with
 //! mounts of its own in which `/sys` and `/etc` are those of the namespace.
+#![expect(clippy::disallowed_methods, reason = "only a thread that becomes a program stays in a namespace")]
 
 use super::program;
 use super::{Doing, Error, Name, Result, vrf};
