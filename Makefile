@@ -107,7 +107,7 @@ dist-one:
 	mkdir -p dist/$(name)/bin; \
 	cp $(addprefix $(OUT)/$(TARGET)/release/,$(PLUGINS) $(TOOLS)) dist/$(name)/bin; \
 	cp -r README.md CHANGELOG.md LICENSE docs conf dist/$(name); \
-	(cd dist/$(name) && find bin -type f -printf '%P\n' | sort | (cd bin && xargs sha256sum) > bin/SHA256SUMS); \
+	(cd dist/$(name)/bin && sha256sum $(PLUGINS) $(TOOLS) > SHA256SUMS); \
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
 		-cf - $(name) | gzip -9n > dist/$(name).tar.gz; \
 	rm -rf dist/$(name)
