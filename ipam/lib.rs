@@ -1,1 +1,30 @@
-//! stub
+//! Which address: arithmetic over a locked folder. No netlink, no namespace, nothing of the kernel but files.
+//!
+//! Read in this order:
+//!
+//! 1. [`range`]: what a subnet, a start and an end mean together. Pure.
+//! 2. [`choose`]: which address of a set is next, when somebody says which are taken. Pure.
+//! 3. [`lease`]: what a lease file says. Pure.
+//! 4. [`store`]: who has which address; the only part that touches files, and the only one that waits for a lock.
+//! 5. [`conf`]: the configuration, as written and as meant.
+//! 6. [`resolver`]: resolv.conf(5), the one thing that host-local says besides addresses.
+//! 7. [`host_local`]: the plugin, which is little more than all this in turn.
+//!
+//! **Invariant**: an address that is taken is never given, whoever asks for it and however.
+//! **Invariant**: an ADD that fails leaves the leases as it found them; an older lease of the same attachment stays.
+//! **Invariant**: the Go plugin may use the same folder at the same time.
+
+pub mod range;
+
+pub mod choose;
+
+pub mod lease;
+
+pub mod store;
+
+pub mod conf;
+
+pub mod resolver;
+
+#[path = "host-local/mod.rs"]
+pub mod host_local;

@@ -1,0 +1,174 @@
+//! Which address is next. Pure: the folder, or a test, says what is taken.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::range::{Range, RangeSet};
+
+/// The next free address of a set and its range, going round from the address that was given last.
+///
+/// A freed address so rests as long as possible before somebody else gets it, and with it the neighbour-table
+/// entries that others still have. An address given last that lies in no range starts from the beginning.
+pub fn next<'a>(
+    set: &'a RangeSet,
+    last: Option<IpAddr>,
+    mut taken: impl FnMut(IpAddr) -> bool,
+) -> Option<(IpAddr, &'a Range)> {
+    round(set, last).find(|(ip, _)| !set.is_gateway(*ip) && !taken(*ip))
+}
+
+/// Every address of the set once: those after `last`, the ranges that follow, the ranges before, and up to
+/// `last` itself at the very end.
+fn round(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, &Range)> {
+    let ranges = set.ranges();
+    let begun = last.and_then(|ip| Some((ranges.iter().position(|range| range.contains(ip))?, ip)));
+    let (before, after) = ranges.split_at(begun.map_or(0, |(at, _)| at));
+    let (partly, whole) = after.split_at(usize::from(begun.is_some()).min(after.len()));
+    let ip_of = move |range: &Range| begun.map_or(range.last(), |(_, ip)| ip);
+    let rest = partly.iter().flat_map(move |range| range.after(ip_of(range)).map(move |ip| (ip, range)));
+    let start = partly.iter().flat_map(move |range| range.up_to(ip_of(range)).map(move |ip| (ip, range)));
+    let others = whole.iter().chain(before).flat_map(|range| range.addresses().map(move |ip| (ip, range)));
+    rest.chain(others).chain(start)
+}
+
+/// For each set, the requested address that lies in it, if there is one. No set can serve two requests.
+///
+/// Whoever asks for the same address twice asks for it once: podman does so when it is given an address and a
+/// MAC.
+pub fn assign(sets: &[RangeSet], requested: &[IpAddr]) -> Result<Vec<Option<IpAddr>>, Unassigned> {
+    let serves = |set: &RangeSet| requested.iter().copied().find(|ip| set.range_of(*ip).is_some());
+    let assigned: Vec<_> = sets.iter().map(serves).collect();
+    let mut left: Vec<IpAddr> = Vec::new();
+    for ip in requested {
+        if !assigned.contains(&Some(*ip)) && !left.contains(ip) {
+            left.push(*ip);
+        }
+    }
+    if left.is_empty() { Ok(assigned) } else { Err(Unassigned(left)) }
+}
+
+/// Requested addresses that lie in no range, or in the range of another request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unassigned(Vec<IpAddr>);
+
+impl fmt::Display for Unassigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to allocate all requested IPs:")?;
+        self.0.iter().try_for_each(|ip| write!(f, " {ip}"))
+    }
+}
+
+impl std::error::Error for Unassigned {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn set(subnets: &[&str]) -> RangeSet {
+        let range = |subnet: &&str| Range::new(subnet.parse().unwrap(), None, None, None).unwrap();
+        RangeSet::new(subnets.iter().map(range).collect()).unwrap()
+    }
+
+    fn next_ip(set: &RangeSet, last: Option<IpAddr>, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        next(set, last, |ip| taken.contains(&ip)).map(|(ip, _)| ip)
+    }
+
+    #[test]
+    fn the_next_address_is_the_one_that_the_go_plugin_would_give() {
+        let three: &[&str] = &["10.0.0.0/30", "10.0.1.0/30", "10.0.2.0/30"];
+        for (subnets, last, taken, expected) in [
+            (&["10.0.0.0/29"][..], "", "", "10.0.0.2"),
+            (&["10.0.0.0/29"], "10.0.0.5", "", "10.0.0.6"),
+            (&["10.0.0.0/29"], "10.0.0.5", "10.0.0.6", "10.0.0.2"),
+            (&["10.0.0.0/29"], "10.0.0.128", "10.0.0.2", "10.0.0.3"),
+            (&["10.0.0.0/29"], "10.0.0.3", "10.0.0.2 10.0.0.4 10.0.0.5 10.0.0.6", "10.0.0.3"),
+            (&["10.0.0.0/30", "10.0.1.0/30"], "10.0.0.2", "", "10.0.1.2"),
+            (three, "10.0.2.2", "", "10.0.0.2"),
+            (three, "10.0.1.2", "10.0.2.2", "10.0.0.2"),
+            (&["2001:db8:1::/64"], "", "", "2001:db8:1::2"),
+            (&["8000::/1"], "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", "8000::2"),
+            (&["192.168.1.0/29"], "", "192.168.1.2 192.168.1.3 192.168.1.4 192.168.1.5 192.168.1.6", ""),
+        ] {
+            let taken = taken.split_whitespace().map(ip).collect();
+            let found = next_ip(&set(subnets), last.parse().ok(), &taken);
+            assert_eq!(found, expected.parse().ok(), "{subnets:?} after {last:?} without {taken:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_needs_a_set_of_its_own() {
+        let sets = [set(&["10.0.0.0/24"]), set(&["fd00::/64"])];
+        let (four, five, six, far) = (ip("10.0.0.4"), ip("10.0.0.5"), ip("fd00::6"), ip("192.0.2.1"));
+        assert_eq!(assign(&sets, &[]).unwrap(), [None, None]);
+        assert_eq!(assign(&sets, &[six, four]).unwrap(), [Some(four), Some(six)]);
+        assert_eq!(assign(&sets, &[four, four]).unwrap(), [Some(four), None]);
+        let words = assign(&sets, &[four, five, far, far]).unwrap_err().to_string();
+        assert_eq!(words, "failed to allocate all requested IPs: 10.0.0.5 192.0.2.1");
+    }
+
+    /// A set small enough to walk: up to four ranges side by side, at the start, in the middle or at the very end of
+    /// a family, with gateways inside and outside; some of its addresses are taken; one was given last.
+    #[derive(Debug)]
+    struct Pool {
+        set: RangeSet,
+        taken: BTreeSet<IpAddr>,
+        last: Option<IpAddr>,
+    }
+
+    prop_compose! {
+        fn pool()(
+            subnet in prop::sample::select(vec!["0.0.0.0/24", "10.1.2.0/24", "255.255.255.0/24", "::/120", "8000::/120",
+                "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00/120"]),
+            mut cuts in prop::collection::btree_set(0_u8..=255, 2..8),
+            gateways in prop::collection::vec(any::<u8>(), 4),
+            taken in prop::collection::btree_set(any::<u8>(), 0..256),
+            last in prop::option::of(any::<u8>()),
+        ) -> Pool {
+            let subnet: ipnetwork::IpNetwork = subnet.parse().unwrap();
+            let at = |byte: u8| match subnet.network() {
+                IpAddr::V4(ip) => IpAddr::from((u32::from(ip) | u32::from(byte)).to_be_bytes()),
+                IpAddr::V6(ip) => IpAddr::from((u128::from(ip) | u128::from(byte)).to_be_bytes()),
+            };
+            let mut ranges = Vec::new();
+            for gateway in gateways {
+                let (Some(start), Some(end)) = (cuts.pop_first(), cuts.pop_first()) else { break };
+                ranges.push(Range::new(subnet, Some(at(start)), Some(at(end)), Some(at(gateway))).unwrap());
+            }
+            Pool { set: RangeSet::new(ranges).unwrap(), taken: taken.into_iter().map(at).collect(), last: last.map(at) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_the_first_free_address_going_round(pool in pool()) {
+            let mut round: Vec<IpAddr> = pool.set.ranges().iter().flat_map(Range::addresses).collect();
+            if let Some(at) = round.iter().position(|ip| Some(*ip) == pool.last) {
+                round.rotate_left(at + 1);
+            }
+            let free = round.into_iter().find(|ip| !pool.taken.contains(ip) && !pool.set.is_gateway(*ip));
+            prop_assert_eq!(next_ip(&pool.set, pool.last, &pool.taken), free);
+        }
+
+        #[test]
+        fn all_addresses_are_given_once_before_one_is_given_again(pool in pool()) {
+            let mut all: Vec<IpAddr> = pool.set.ranges().iter().flat_map(Range::addresses).collect();
+            all.retain(|ip| !pool.set.is_gateway(*ip));
+            let (mut last, mut given) = (pool.last, Vec::new());
+            for _ in 0..all.len() {
+                last = next_ip(&pool.set, last, &BTreeSet::new());
+                given.extend(last);
+            }
+            given.sort();
+            all.sort();
+            prop_assert_eq!(given, all);
+        }
+    }
+}

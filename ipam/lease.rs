@@ -1,0 +1,78 @@
+//! What a lease file says. Pure.
+
+/// Who holds a lease: one interface of one container.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Holder {
+    /// The container's ID.
+    pub container: String,
+    /// The interface; old plugins did not write it, and their leases belong to the whole container.
+    pub ifname: Option<String>,
+}
+
+impl Holder {
+    /// What a lease file says: CR and LF between the two, on every system, and nothing at the end.
+    pub fn text(&self) -> String {
+        match &self.ifname {
+            Some(ifname) => format!("{}\r\n{ifname}", self.container),
+            None => self.container.clone(),
+        }
+    }
+}
+
+/// What a file named like an address says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lease {
+    /// The address is taken.
+    Held(Holder),
+    /// The address is taken by something that is no container's lease, and that we leave alone.
+    Foreign,
+    /// Rubbish of a crash: nobody's address.
+    Torn,
+}
+
+impl Lease {
+    /// Reads the text of a file. White space around it does not count, as in the Go plugin.
+    pub fn read(text: &[u8]) -> Lease {
+        // A file system that loses power may also leave the length and no bytes.
+        if text.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
+            return Lease::Torn;
+        }
+        let Ok(text) = std::str::from_utf8(text) else { return Lease::Foreign };
+        let (container, ifname) = match text.trim().split_once("\r\n") {
+            Some((container, ifname)) => (container, Some(ifname)),
+            None => (text.trim(), None),
+        };
+        let is_name = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
+        if !is_name(container) || !ifname.is_none_or(is_name) {
+            return Lease::Foreign;
+        }
+        Lease::Held(Holder { container: container.into(), ifname: ifname.map(Into::into) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_read_as_it_is_written() {
+        for ifname in [None, Some("eth0".to_string())] {
+            let holder = Holder { container: "c1".into(), ifname };
+            assert_eq!(Lease::read(holder.text().as_bytes()), Lease::Held(holder));
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_lease_does_not_count_and_inside_it_makes_no_lease() {
+        let held = Lease::read(b"c1\r\neth0");
+        assert_eq!(Lease::read(b" c1\r\neth0\n"), held);
+        for other in
+            [&b"c1\neth0"[..], b"c1 eth0", b"\r\neth0\xff", b"c1\r\neth0\r\neth1", b"held for a printer"]
+        {
+            assert_eq!(Lease::read(other), Lease::Foreign, "{other:?}");
+        }
+        for rubbish in [&b""[..], b"\n", b"\0\0\0\0"] {
+            assert_eq!(Lease::read(rubbish), Lease::Torn, "{rubbish:?}");
+        }
+    }
+}

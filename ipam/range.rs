@@ -1,0 +1,369 @@
+//! Ranges and sets of ranges: arithmetic on addresses, and nothing else.
+//!
+//! Both families are computed as `u128`, so there is one set of rules and no wrap at the end of a family.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+
+/// Addresses of one subnet, from a first to a last, both included. Never empty, always inside its subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    subnet: IpNetwork,
+    first: u128,
+    last: u128,
+    gateway: IpAddr,
+}
+
+impl Range {
+    /// The range that somebody means by a subnet and, if they care, by its ends and its gateway.
+    ///
+    /// Without ends the whole subnet is used but for its network address and, in IPv4, its broadcast address.
+    /// Whoever names these as an end gets them. The gateway is the first address after the network address,
+    /// unless one is given; a given one is taken as it is, for it may well lie outside the subnet, as `fe80::1` does.
+    pub fn new(
+        subnet: IpNetwork,
+        start: Option<IpAddr>,
+        end: Option<IpAddr>,
+        gateway: Option<IpAddr>,
+    ) -> Result<Range, BadRange> {
+        let (lowest, highest) = bounds(subnet)?;
+        let gateway = gateway.unwrap_or(address(lowest + 1, subnet.ip()));
+        let inside = |ip: IpAddr| same_family(ip, subnet.ip()) && (lowest..=highest).contains(&number(ip));
+        let first = start.map_or(lowest + 1, number);
+        let last = end.map_or(if subnet.is_ipv4() { highest - 1 } else { highest }, number);
+        if let Some(start) = start.filter(|start| !inside(*start)) {
+            return Err(BadRange::Start(start, subnet));
+        }
+        if let Some(end) = end.filter(|end| !inside(*end)) {
+            return Err(BadRange::End(end, subnet));
+        }
+        match start {
+            Some(start) if first > last => Err(BadRange::Start(start, subnet)),
+            None if first > last => Err(BadRange::End(address(last, subnet.ip()), subnet)),
+            _ => Ok(Range { subnet, first, last, gateway }),
+        }
+    }
+
+    /// The first address.
+    pub fn first(&self) -> IpAddr {
+        address(self.first, self.subnet.ip())
+    }
+
+    /// The last address.
+    pub fn last(&self) -> IpAddr {
+        address(self.last, self.subnet.ip())
+    }
+
+    /// What containers of this range use as their gateway; it is never given to one of them.
+    pub fn gateway(&self) -> IpAddr {
+        self.gateway
+    }
+
+    /// Whether the address lies between the ends.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        same_family(ip, self.subnet.ip()) && (self.first..=self.last).contains(&number(ip))
+    }
+
+    /// An address of this range as a container holds it: with the length of the subnet's prefix.
+    pub fn within_subnet(&self, ip: IpAddr) -> Option<IpNetwork> {
+        let held = IpNetwork::new(ip, self.subnet.prefix()).ok()?;
+        self.contains(ip).then_some(held)
+    }
+
+    /// Every address from the first to the last.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let like = self.subnet.ip();
+        (self.first..=self.last).map(move |number| address(number, like))
+    }
+
+    /// The addresses that come after this one; none if it is the last or lies elsewhere.
+    pub fn after(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
+        let skipped = if self.contains(ip) { number(ip) } else { self.last };
+        let like = self.subnet.ip();
+        // Skips by comparison and not by `number + 1`, which the last address of IPv6 does not have.
+        (skipped..=self.last).skip(1).map(move |number| address(number, like))
+    }
+
+    /// The addresses up to this one, itself included; none if it lies elsewhere.
+    pub fn up_to(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
+        let end = self.contains(ip).then(|| number(ip));
+        let (first, like) = (self.first, self.subnet.ip());
+        end.into_iter().flat_map(move |end| first..=end).map(move |number| address(number, like))
+    }
+
+    fn overlaps(&self, other: &Range) -> bool {
+        same_family(self.subnet.ip(), other.subnet.ip())
+            && self.first <= other.last
+            && other.first <= self.last
+    }
+}
+
+/// `start-end`, the form in which errors name a range.
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first(), self.last())
+    }
+}
+
+/// Ranges of one family that do not overlap; a container gets one address from each set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeSet(Vec<Range>);
+
+impl RangeSet {
+    /// Refuses an empty list, two families in one set, and ranges that overlap.
+    pub fn new(ranges: Vec<Range>) -> Result<RangeSet, BadRange> {
+        let Some(head) = ranges.first() else { return Err(BadRange::Empty) };
+        if ranges.iter().any(|range| !same_family(range.subnet.ip(), head.subnet.ip())) {
+            return Err(BadRange::Families);
+        }
+        for (i, one) in ranges.iter().enumerate() {
+            if let Some(other) = ranges.iter().skip(i + 1).find(|other| one.overlaps(other)) {
+                return Err(BadRange::Overlap(one.to_string(), other.to_string()));
+            }
+        }
+        Ok(RangeSet(ranges))
+    }
+
+    /// The ranges in the order in which they are used up.
+    pub fn ranges(&self) -> &[Range] {
+        &self.0
+    }
+
+    /// Whether the addresses are IPv4; a set has one family.
+    pub fn is_ipv4(&self) -> bool {
+        self.0.iter().all(|range| range.subnet.is_ipv4())
+    }
+
+    /// The range in which the address lies.
+    pub fn range_of(&self, ip: IpAddr) -> Option<&Range> {
+        self.0.iter().find(|range| range.contains(ip))
+    }
+
+    /// Whether the address is the gateway of one of the ranges.
+    pub fn is_gateway(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|range| range.gateway == ip)
+    }
+
+    /// Whether the two sets have an address in common.
+    pub fn overlaps(&self, other: &RangeSet) -> bool {
+        self.0.iter().any(|one| other.0.iter().any(|two| one.overlaps(two)))
+    }
+}
+
+/// The ranges, joined by commas.
+impl fmt::Display for RangeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            write!(f, "{}{range}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a range or a set of ranges makes no sense. The words are those of the Go plugin: people search for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadRange {
+    /// Less than four addresses leave none to give away.
+    TooSmall(IpNetwork),
+    /// An IPv4-mapped subnet: an address of one family and a prefix of the other.
+    Mapped,
+    /// The subnet is the address of a host in it; holds the network that was meant.
+    HostBits(IpNetwork),
+    /// The start lies outside the subnet or after the end.
+    Start(IpAddr, IpNetwork),
+    /// The end lies outside the subnet or before the start.
+    End(IpAddr, IpNetwork),
+    /// A set without ranges.
+    Empty,
+    /// A set with ranges of both families.
+    Families,
+    /// Two ranges of a set have addresses in common.
+    Overlap(String, String),
+}
+
+impl fmt::Display for BadRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadRange::TooSmall(subnet) => write!(f, "Network {subnet} too small to allocate from"),
+            BadRange::Mapped => write!(f, "IPNet IP and Mask version mismatch"),
+            BadRange::HostBits(meant) => write!(
+                f,
+                "Network has host bits set. For a subnet mask of length {} the network address is {}",
+                meant.prefix(),
+                meant.ip()
+            ),
+            BadRange::Start(ip, subnet) => write!(f, "RangeStart {ip} not in network {subnet}"),
+            BadRange::End(ip, subnet) => write!(f, "RangeEnd {ip} not in network {subnet}"),
+            BadRange::Empty => write!(f, "empty range set"),
+            BadRange::Families => write!(f, "mixed address families"),
+            BadRange::Overlap(one, other) => write!(f, "subnets {one} and {other} overlap"),
+        }
+    }
+}
+
+impl std::error::Error for BadRange {}
+
+/// The network address and the last address of a subnet from which addresses can be given.
+fn bounds(subnet: IpNetwork) -> Result<(u128, u128), BadRange> {
+    let bits: u8 = if subnet.is_ipv4() { 32 } else { 128 };
+    let host_bits = bits - subnet.prefix();
+    if host_bits < 2 {
+        return Err(BadRange::TooSmall(subnet));
+    }
+    if matches!(subnet.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
+        return Err(BadRange::Mapped);
+    }
+    // A shift by all 128 bits is no shift at all to the processor, so Rust refuses it.
+    let host_mask = 1_u128.checked_shl(host_bits.into()).unwrap_or(0).wrapping_sub(1);
+    let lowest = number(subnet.ip()) & !host_mask;
+    if lowest != number(subnet.ip()) {
+        let meant = IpNetwork::new(address(lowest, subnet.ip()), subnet.prefix());
+        return Err(BadRange::HostBits(meant.unwrap_or(subnet)));
+    }
+    Ok((lowest, lowest | host_mask))
+}
+
+fn same_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+/// The address with this number, of the family of `like`. Numbers come from addresses of that family.
+fn address(number: u128, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from(number as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(number).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn range(subnet: &str, start: &str, end: &str, gateway: &str) -> Result<Range, BadRange> {
+        let given = |text: &str| (!text.is_empty()).then(|| ip(text));
+        Range::new(subnet.parse().unwrap(), given(start), given(end), given(gateway))
+    }
+
+    #[test]
+    fn a_subnet_alone_means_its_hosts_with_the_first_one_as_gateway() {
+        for (subnet, shown, gateway) in [
+            ("10.1.2.0/24", "10.1.2.1-10.1.2.254", "10.1.2.1"),
+            ("10.1.2.4/30", "10.1.2.5-10.1.2.6", "10.1.2.5"),
+            ("0.0.0.0/0", "0.0.0.1-255.255.255.254", "0.0.0.1"),
+            ("2001:db8:1::/64", "2001:db8:1::1-2001:db8:1:0:ffff:ffff:ffff:ffff", "2001:db8:1::1"),
+            ("8000::/1", "8000::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "8000::1"),
+            ("::/0", "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::1"),
+        ] {
+            let range = range(subnet, "", "", "").unwrap();
+            assert_eq!((range.to_string().as_str(), range.gateway()), (shown, ip(gateway)), "{subnet}");
+        }
+    }
+
+    #[test]
+    fn ends_that_are_given_count_even_where_no_host_would_be() {
+        let all = range("10.1.2.0/24", "10.1.2.0", "10.1.2.255", "").unwrap();
+        assert_eq!(all.addresses().count(), 256);
+        let one = range("10.1.2.0/24", "10.1.2.9", "10.1.2.9", "10.1.2.254").unwrap();
+        assert_eq!(one.addresses().collect::<Vec<_>>(), [ip("10.1.2.9")]);
+        assert_eq!(one.within_subnet(ip("10.1.2.9")).unwrap().to_string(), "10.1.2.9/24");
+        assert_eq!(one.within_subnet(ip("10.1.2.8")), None);
+    }
+
+    #[test]
+    fn a_gateway_may_lie_outside_its_subnet() {
+        assert_eq!(range("fd00::/64", "", "", "fe80::1").unwrap().gateway(), ip("fe80::1"));
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_the_go_plugins_words() {
+        let too_small = "too small to allocate from";
+        let host_bits =
+            "Network has host bits set. For a subnet mask of length 24 the network address is 192.0.2.0";
+        for (subnet, start, end, words) in [
+            ("192.0.2.0/31", "", "", &*format!("Network 192.0.2.0/31 {too_small}")),
+            ("192.0.2.1/32", "", "", &*format!("Network 192.0.2.1/32 {too_small}")),
+            ("fd00::/127", "", "", &*format!("Network fd00::/127 {too_small}")),
+            ("192.0.2.7/24", "", "", host_bits),
+            ("::ffff:10.0.0.0/120", "", "", "IPNet IP and Mask version mismatch"),
+            ("192.0.2.0/24", "192.0.3.1", "", "RangeStart 192.0.3.1 not in network 192.0.2.0/24"),
+            ("192.0.2.0/24", "fd00::1", "", "RangeStart fd00::1 not in network 192.0.2.0/24"),
+            ("192.0.2.0/24", "", "192.0.3.1", "RangeEnd 192.0.3.1 not in network 192.0.2.0/24"),
+            ("192.0.2.0/24", "", "192.0.2.0", "RangeEnd 192.0.2.0 not in network 192.0.2.0/24"),
+            ("192.0.2.0/24", "192.0.2.9", "192.0.2.8", "RangeStart 192.0.2.9 not in network 192.0.2.0/24"),
+            ("192.0.2.0/24", "192.0.2.255", "", "RangeStart 192.0.2.255 not in network 192.0.2.0/24"),
+        ] {
+            assert_eq!(range(subnet, start, end, "").unwrap_err().to_string(), words);
+        }
+    }
+
+    #[test]
+    fn a_set_has_one_family_and_no_address_twice() {
+        let lower = range("10.0.0.0/24", "", "10.0.0.127", "").unwrap();
+        let upper = range("10.0.0.0/24", "10.0.0.128", "", "").unwrap();
+        let middle = range("10.0.0.0/24", "10.0.0.100", "10.0.0.200", "").unwrap();
+        let six = range("fd00::/64", "", "", "").unwrap();
+        let halves = RangeSet::new(vec![lower.clone(), upper.clone()]).unwrap();
+        assert_eq!(halves.to_string(), "10.0.0.1-10.0.0.127,10.0.0.128-10.0.0.254");
+        assert!(halves.overlaps(&RangeSet::new(vec![middle.clone()]).unwrap()));
+        for (ranges, words) in [
+            (vec![], "empty range set"),
+            (vec![lower.clone(), six], "mixed address families"),
+            (vec![lower, middle], "subnets 10.0.0.1-10.0.0.127 and 10.0.0.100-10.0.0.200 overlap"),
+        ] {
+            assert_eq!(RangeSet::new(ranges).unwrap_err().to_string(), words);
+        }
+    }
+
+    prop_compose! {
+        fn subnet()(bits in any::<u128>(), v4 in any::<bool>(), short in any::<u8>()) -> IpNetwork {
+            let (ip, widest): (IpAddr, u8) = if v4 {
+                (Ipv4Addr::from(bits as u32).into(), 30)
+            } else {
+                (Ipv6Addr::from(bits).into(), 126)
+            };
+            let whole = IpNetwork::new(ip, short % (widest + 1)).unwrap();
+            IpNetwork::new(whole.network(), whole.prefix()).unwrap()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_lies_in_its_subnet_and_leaves_out_what_is_no_host(subnet in subnet()) {
+            prop_assume!(!matches!(subnet.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()));
+            let range = Range::new(subnet, None, None, None).unwrap();
+            prop_assert!(subnet.contains(range.first()) && subnet.contains(range.last()));
+            prop_assert!(!range.contains(subnet.network()));
+            prop_assert!(subnet.is_ipv6() || !range.contains(subnet.broadcast()));
+            prop_assert_eq!(range.gateway(), range.first());
+        }
+
+        #[test]
+        fn whatever_ends_are_accepted_are_its_ends(subnet in subnet(), a in any::<u128>(), b in any::<u128>()) {
+            let host_mask = number(subnet.broadcast()) ^ number(subnet.network());
+            let within = |n: u128| address(number(subnet.network()) | (n & host_mask), subnet.ip());
+            let (start, end) = (within(a), within(b));
+            if let Ok(range) = Range::new(subnet, Some(start), Some(end), None) {
+                prop_assert_eq!((range.first(), range.last()), (start, end));
+                prop_assert!(range.contains(start) && range.contains(end) && start <= end);
+                prop_assert_eq!(range.after(start).next().is_none(), start == end);
+            } else {
+                prop_assert!(start > end || subnet.to_string().starts_with("::ffff:"));
+            }
+        }
+    }
+}
