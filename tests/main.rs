@@ -10,9 +10,19 @@
     reason = "a test that meets the unexpected must fail, and says where by panicking"
 )]
 
-// The lab is used by parts; a part that no test uses yet is still the lab.
-#[allow(dead_code)]
-mod lab;
+mod add;
+mod chain;
+mod check;
 mod conf;
+mod del;
+mod delegation;
+mod environment;
 mod examples;
+mod input;
+#[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
+mod lab;
+mod netns;
+mod result;
+mod status;
 mod tidy;
+mod version;

@@ -15,13 +15,14 @@ pub struct Attach<'h> {
     container: String,
     ifname: String,
     netns: String,
+    path: Option<String>,
 }
 
 impl<'h> Attach<'h> {
     /// `container-1`'s `eth0`.
     pub fn new(host: &'h Host, program: &str, conf: Value, netns: &str) -> Attach<'h> {
         let (container, ifname) = ("container-1".into(), "eth0".into());
-        Attach { host, program: program.into(), conf, container, ifname, netns: netns.into() }
+        Attach { host, program: program.into(), conf, container, ifname, netns: netns.into(), path: None }
     }
 
     /// The same for another container.
@@ -44,10 +45,33 @@ impl<'h> Attach<'h> {
         Attach { netns: path.into(), ..self.clone() }
     }
 
+    /// The same with another CNI_PATH.
+    pub fn path(&self, path: &str) -> Attach<'h> {
+        Attach { path: Some(path.into()), ..self.clone() }
+    }
+
+    /// The configuration.
+    pub fn configuration(&self) -> &Value {
+        &self.conf
+    }
+
+    /// The program's name.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// A verb's call, to be changed before it is made.
     pub fn call(&self, verb: &str) -> Call {
+        self.host_call(verb).netns(&self.netns).container(&self.container).ifname(&self.ifname)
+    }
+
+    /// The call of a verb that is about no container: GC, STATUS.
+    pub fn host_call(&self, verb: &str) -> Call {
         let call = self.host.call(&self.program, verb, &self.conf);
-        call.netns(&self.netns).container(&self.container).ifname(&self.ifname)
+        match &self.path {
+            Some(path) => call.env("CNI_PATH", path),
+            None => call,
+        }
     }
 
     /// A verb's call with `prevResult` in its configuration.

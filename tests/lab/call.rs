@@ -123,6 +123,14 @@ impl Call {
         self
     }
 
+    /// What the program will find on stdin.
+    pub fn stdin_bytes(&self) -> String {
+        match &self.stdin {
+            Input::Bytes(bytes) | Input::Open(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Input::File(path) => std::fs::read_to_string(path).expect("the file for stdin"),
+        }
+    }
+
     /// Makes the call and waits for its end.
     pub fn run(&self) -> Outcome {
         self.start().finish()
@@ -203,6 +211,11 @@ impl Running {
         self.child.try_wait().expect("wait").is_some()
     }
 
+    /// Writes more to a stdin that was left open.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.held.as_mut().expect("stdin was left open").write_all(bytes).expect("the program reads");
+    }
+
     /// Closes a stdin that was left open.
     pub fn close_stdin(&mut self) {
         self.held = None;
@@ -212,7 +225,7 @@ impl Running {
     pub fn finish(self) -> Outcome {
         let Running { child, held, said } = self;
         let output = child.wait_with_output().expect("wait");
-        drop(held);
+        drop(held); // only now: the call must have ended by itself
         Outcome::new(said, output)
     }
 }

@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 
 use super::host::Host;
+use super::snapshot::Shared;
+
+/// What an attachment to `br0` may leave behind: nothing that names it.
+pub const LEFT_BEHIND: &[Shared<'_>] = &[Shared::Bridge("br0"), Shared::Forwarding, Shared::Store];
 
 /// A bridge network with IPv4 and IPv6 leases, a gateway and default routes: bridge `br0`, 10.9.0.0/24 and
 /// fd00:9::/64, the store in /run/leases.
@@ -79,7 +83,7 @@ pub fn with(conf: &Value, pointer: &str, value: Value) -> Value {
     for key in pointer.split('/').skip(1) {
         place = match key.parse::<usize>() {
             Ok(index) if place.is_array() => &mut place[index],
-            _ => &mut place[key],
+            _ => &mut place[key.replace("~1", "/").as_str()],
         };
     }
     *place = value;
@@ -91,4 +95,19 @@ pub fn without(conf: &Value, key: &str) -> Value {
     let mut conf = conf.clone();
     conf.as_object_mut().expect("an object").remove(key);
     conf
+}
+
+/// All four plugins, each with a configuration that works.
+pub fn every(host: &Host) -> [(&'static str, Value); 4] {
+    [
+        ("bridge", bridge(host)),
+        ("veth", veth(host)),
+        ("loopback", loopback(host)),
+        ("host-local", leases(host)),
+    ]
+}
+
+/// The plugins that make an interface.
+pub fn interfaces(host: &Host) -> [(&'static str, Value); 2] {
+    [("bridge", bridge(host)), ("veth", veth(host))]
 }

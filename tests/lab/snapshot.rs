@@ -111,12 +111,18 @@ fn name(record: &Value, key: &str) -> String {
     record[key].as_str().unwrap_or_default().to_owned()
 }
 
-/// Links, without what changes by itself.
+/// Links, without what changes by itself: timers, and the carrier, which the kernel reports late.
 fn links(body: &str, facts: &mut BTreeMap<String, String>) {
     for mut link in place::parse(body) {
+        link["operstate"] = Value::Null;
+        if let Some(flags) = link["flags"].as_array_mut() {
+            flags.retain(|flag| flag != "LOWER_UP" && flag != "NO-CARRIER");
+        }
         let key = format!("link/{}", name(&link, "ifname"));
-        if let Some(data) = link.pointer_mut("/linkinfo/info_data").and_then(Value::as_object_mut) {
-            data.retain(|key, _| !key.ends_with("timer"));
+        for part in ["/linkinfo/info_data", "/linkinfo/info_slave_data"] {
+            if let Some(data) = link.pointer_mut(part).and_then(Value::as_object_mut) {
+                data.retain(|key, _| !key.ends_with("timer"));
+            }
         }
         facts.insert(key, link.to_string());
     }
@@ -135,7 +141,9 @@ fn addresses(body: &str, facts: &mut BTreeMap<String, String>) {
 
 /// Routes, rules, neighbours and queueing disciplines: the record is the fact.
 fn records(kind: &str, body: &str, facts: &mut BTreeMap<String, String>) {
-    for mut record in place::parse(body) {
+    // The kernel's own IPv6 routes follow duplicate address detection, not our calls.
+    let own = |r: &Value| kind == "route6" && (r["table"] == "local" || name(r, "dst").starts_with("fe80:"));
+    for mut record in place::parse(body).into_iter().filter(|record| !own(record)) {
         if let Some(record) = record.as_object_mut() {
             // Whether a route's link has a carrier is the link's fact, and comes late.
             record.remove("flags");

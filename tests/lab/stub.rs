@@ -76,6 +76,7 @@ impl Stub {
     pub fn install_in(name: &str, folder: &str) -> Stub {
         let stub = Stub { name: name.into(), folder: folder.into() };
         fs::create_dir_all(&stub.folder).expect("the stub's folder");
+        stub.forget();
         fs::write(stub.folder.join(name), SCRIPT.replace("@FOLDER@", folder)).expect("the stub");
         fs::set_permissions(stub.folder.join(name), fs::Permissions::from_mode(0o755))
             .expect("the stub's mode");
@@ -114,8 +115,16 @@ impl Stub {
     pub fn hangs(&self, verb: &str) {
         fs::write(self.folder.join(format!("{verb}.hang")), "").expect("the stub's mark");
         for pipe in ["arrived", "gate"] {
+            let _ = fs::remove_file(self.folder.join(pipe));
             let made = std::process::Command::new("mkfifo").arg(self.folder.join(pipe)).status();
             assert!(made.expect("mkfifo(1)").success());
+        }
+    }
+
+    /// From now on this verb neither hangs nor dies.
+    pub fn works(&self, verb: &str) {
+        for mark in ["hang", "kill"] {
+            let _ = fs::remove_file(self.folder.join(format!("{verb}.{mark}")));
         }
     }
 

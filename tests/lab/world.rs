@@ -1,5 +1,6 @@
 //! Making the world: this test starts itself again inside fresh namespaces.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::Command;
@@ -8,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::differences;
 use super::host::Host;
 
-/// Set in the copy of the test that runs inside.
+/// Set in the copy of the test that runs inside, to the number of the world: a test may make several, and each
+/// copy runs the part that is meant for it.
 const INSIDE: &str = "JACKFIELD_LAB_INSIDE";
 
 /// A test that takes longer hangs. A second kernel under emulation is ten times slower.
@@ -51,13 +53,17 @@ impl Need {
 
 /// Runs `test` inside; called outside, starts the copy that does.
 pub fn enter(needs: &[Need], test: impl FnOnce(&Host)) {
-    if variable(INSIDE).is_some() {
-        return test(&Host::here());
+    thread_local! { static WORLDS: Cell<u32> = const { Cell::new(0) } }
+    let world = WORLDS.replace(WORLDS.get() + 1).to_string();
+    match variable(INSIDE) {
+        Some(meant) if *meant == *world => return test(&Host::here()),
+        Some(_) => return,
+        None => {}
     }
     let name = std::thread::current().name().expect("libtest names the thread of a test").to_owned();
     match needs.iter().find_map(|need| need.missing()) {
         Some(reason) => skip(&name, &reason),
-        None => start_again(&name),
+        None => start_again(&name, &world),
     }
 }
 
@@ -84,7 +90,7 @@ pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-fn start_again(test: &str) {
+fn start_again(test: &str, world: &str) {
     let mut unshare = Command::new("timeout");
     unshare.args(["-s", "KILL", LONGEST_SECONDS, "unshare"]);
     if !is_root_lab() {
@@ -93,8 +99,11 @@ fn start_again(test: &str) {
     unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     unshare.args(["sh", "-c", PREPARE, "sh"]).arg(std::env::current_exe().expect("the path of this test"));
     unshare.args(["--exact", test, "--nocapture", "--include-ignored", "--test-threads=1"]);
-    let output =
-        unshare.env(INSIDE, "1").env("PATH", super::call::PATH).output().expect("timeout(1) and unshare(1)");
+    let output = unshare
+        .env(INSIDE, world)
+        .env("PATH", super::call::PATH)
+        .output()
+        .expect("timeout(1) and unshare(1)");
 
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
@@ -103,7 +112,7 @@ fn start_again(test: &str) {
 }
 
 /// Says that a test did not run, and why. libtest has no word for it, and captures only `print!`.
-fn skip(test: &str, reason: &str) {
+pub fn skip(test: &str, reason: &str) {
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
     assert!(variable("JACKFIELD_NO_SKIPS").is_none(), "must not be skipped in this run: {reason}");
