@@ -165,3 +165,41 @@ fn read(message: RouteNetlinkMessage) -> Option<Address> {
         scope: message.header.scope.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(net: &str, flags: AddressFlags) -> Vec<AddressAttribute> {
+        match Request::add_address(3, net.parse().unwrap(), flags).what() {
+            RouteNetlinkMessage::NewAddress(message) => message.attributes.clone(),
+            other => panic!("{other:?} adds no address"),
+        }
+    }
+
+    #[test]
+    fn an_ipv4_network_has_a_broadcast_address_if_it_has_room_for_one() {
+        let broadcast_of = |net: &str| broadcast(net.parse().unwrap());
+        assert_eq!(broadcast_of("10.22.0.7/24"), Some(Ipv4Addr::new(10, 22, 0, 255)));
+        assert_eq!(broadcast_of("10.22.0.1/30"), Some(Ipv4Addr::new(10, 22, 0, 3)));
+        assert_eq!(broadcast_of("10.22.0.1/31"), None);
+        assert_eq!(broadcast_of("10.22.0.1/32"), None);
+        assert_eq!(broadcast_of("2001:db8::1/64"), None);
+    }
+
+    #[test]
+    fn duplicate_detection_is_switched_off_for_ipv6_alone() {
+        let nodad = AddressFlags { nodad: true, noprefixroute: false };
+        assert!(attributes("2001:db8::1/64", nodad).contains(&AddressAttribute::Flags(Bits::Nodad)));
+        assert!(attributes("10.22.0.7/24", nodad).contains(&AddressAttribute::Flags(Bits::empty())));
+    }
+
+    #[test]
+    fn on_a_point_to_point_link_the_local_address_is_ours() {
+        let mut message = named(3, "10.0.0.1/32".parse().unwrap());
+        message.attributes[1] = AddressAttribute::Address([10, 0, 0, 2].into());
+        let address = read(RouteNetlinkMessage::NewAddress(message)).unwrap();
+        assert_eq!(address.net.to_string(), "10.0.0.1/32");
+        assert_eq!(address.link, 3);
+    }
+}

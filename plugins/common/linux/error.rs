@@ -107,3 +107,52 @@ fn words(errno: Errno) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_the_deed_the_words_of_go_and_the_sentence_of_the_kernel() {
+        let e = Error::refused("create bridge cni0", Errno::EOPNOTSUPP);
+        assert_eq!(e.to_string(), "create bridge cni0: operation not supported");
+        let e = e.saying(Some("Unknown device type".into()));
+        assert_eq!(e.to_string(), "create bridge cni0: operation not supported (Unknown device type)");
+        assert_eq!(Error::plain("list links", "torn").to_string(), "list links: torn");
+    }
+
+    #[test]
+    fn words_are_those_that_go_prints() {
+        for (errno, go) in [
+            (Errno::EPERM, "operation not permitted"),
+            (Errno::ENOENT, "no such file or directory"),
+            (Errno::ESRCH, "no such process"),
+            (Errno::EACCES, "permission denied"),
+            (Errno::EBUSY, "device or resource busy"),
+            (Errno::EEXIST, "file exists"),
+            (Errno::ENODEV, "no such device"),
+            (Errno::EINVAL, "invalid argument"),
+            (Errno::ENOSPC, "no space left on device"),
+            (Errno::EROFS, "read-only file system"),
+            (Errno::ERANGE, "numerical result out of range"),
+            (Errno::ENOBUFS, "no buffer space available"),
+            (Errno::EADDRNOTAVAIL, "cannot assign requested address"),
+            (Errno::ENETDOWN, "network is down"),
+            (Errno::ENETUNREACH, "network is unreachable"),
+            (Errno::EHOSTUNREACH, "no route to host"),
+            (Errno::ENOTCONN, "transport endpoint is not connected"),
+            (Errno::ETIMEDOUT, "connection timed out"),
+            (Errno::EAGAIN, "resource temporarily unavailable"),
+            (Errno::EAFNOSUPPORT, "address family not supported by protocol"),
+        ] {
+            assert_eq!(words(errno), go);
+        }
+    }
+
+    #[test]
+    fn absence_and_presence_are_told_by_number() {
+        assert!(Error::refused("x", Errno::ENODEV).is_absent());
+        assert!(Error::refused("x", Errno::EEXIST).is_exists());
+        assert!(!Error::plain("x", "no such device").is_absent());
+    }
+}

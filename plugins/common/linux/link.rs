@@ -316,7 +316,7 @@ pub(crate) fn about(link: u32) -> LinkMessage {
     message
 }
 
-/// A question about links. The counters of every queue are not asked for: they are most of an answer.
+/// A question about links. The counters of IPv6 are not asked for: they are the greatest part of an answer.
 fn question() -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));

@@ -72,3 +72,49 @@ impl FromStr for Mac {
             .ok_or_else(|| BadMac(text.into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_three_forms_and_writes_one() {
+        for text in ["02:00:5e:10:00:aF", "02-00-5e-10-00-AF", "0200.5E10.00af"] {
+            assert_eq!(text.parse::<Mac>().unwrap().to_string(), "02:00:5e:10:00:af");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else_and_says_what() {
+        for text in [
+            "",
+            "2:00:5e:10:00:01",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02:03",
+            "02:00-5e:10:00:01",
+            "02005e100001",
+            "02:00:5e:10:00:0g",
+            "02:00:5e:10:00:+1",
+            "0200.5e10",
+            "02:00:5e:10:00:01 ",
+        ] {
+            let refusal = text.parse::<Mac>().unwrap_err();
+            assert_eq!(refusal.to_string(), format!("address {text}: invalid MAC address"));
+        }
+    }
+
+    #[test]
+    fn random_addresses_are_local_unicast_and_differ() {
+        let addresses: std::collections::HashSet<Mac> = (0..1000).map(|_| Mac::random()).collect();
+        assert_eq!(addresses.len(), 1000);
+        assert!(addresses.iter().all(|mac| mac.is_usable() && mac.0[0] & 3 == 2));
+    }
+
+    #[test]
+    fn an_address_for_a_link_is_no_group_and_not_zero() {
+        assert_eq!(Mac::local([0xff; 6]), Mac([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]));
+        assert!(!Mac([0; 6]).is_usable());
+        assert!(!Mac([0xff; 6]).is_usable());
+        assert!(!Mac([0x01, 0, 0x5e, 0, 0, 1]).is_usable());
+    }
+}

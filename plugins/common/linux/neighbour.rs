@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 
 use crate::address::Family;
 use crate::error::Result;
+use crate::link;
 use crate::mac::Mac;
 use crate::rtnl::{Request, Rtnl};
 
@@ -30,6 +32,22 @@ impl Request {
         ];
         let doing = format!("set neighbour {ip} at {mac} on link {link}");
         Request::new(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, doing)
+    }
+
+    /// Makes a link send a gratuitous ARP whenever its address changes or it comes up: what the sysctl
+    /// `net/ipv4/conf/<link>/arp_notify` does, without a visit to the link's namespace. (IPv6 has no such
+    /// message: its `ndisc_notify` can only be reached through `/proc/sys`.)
+    pub fn set_arp_notify(link: u32) -> Request {
+        // include/uapi/linux/if_link.h and ip.h; net/ipv4/devinet.c, inet_set_link_af().
+        const IFLA_INET_CONF: u16 = 1;
+        const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+        let length = 8u16;
+        let setting =
+            [&length.to_ne_bytes()[..], &IPV4_DEVCONF_ARP_NOTIFY.to_ne_bytes(), &1u32.to_ne_bytes()];
+        let settings = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting.concat()));
+        let mut message = link::about(link);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![settings])]));
+        Request::new(RouteNetlinkMessage::NewLink(message), 0, format!("set arp_notify of link {link}"))
     }
 
     /// Makes the kernel announce the addresses of a link: see [`Rtnl::announce`].

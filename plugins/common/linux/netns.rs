@@ -151,3 +151,31 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &str) -> OpenError {
+        NetNs::open(Path::new(path)).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_gone_is_told_from_what_is_no_namespace() {
+        let absent = "failed to Statfs \"/run/no/such/ns\": no such file or directory";
+        assert_eq!(refusal("/run/no/such/ns").to_string(), absent);
+        assert!(matches!(refusal(""), OpenError::Absent(_)));
+        assert!(matches!(refusal("/sys"), OpenError::NotANamespace(..)));
+        assert_eq!(refusal("/sys").to_string(), "unknown FS magic on \"/sys\": 62656572");
+        let inside_a_file = "failed to Statfs \"/proc/version/x\": not a directory";
+        assert_eq!(refusal("/proc/version/x").to_string(), inside_a_file);
+    }
+
+    #[test]
+    fn a_namespace_is_known_by_its_inode_and_not_by_its_path() {
+        let by_link = NetNs::open(Path::new("/proc/self/ns/net")).unwrap();
+        assert!(by_link.is_same(&NetNs::here().unwrap()));
+        let another_kind = NetNs::open(Path::new("/proc/self/ns/mnt")).unwrap();
+        assert!(!by_link.is_same(&another_kind));
+    }
+}

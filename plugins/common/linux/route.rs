@@ -244,3 +244,58 @@ fn ip(address: RouteAddress) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(route: &Route) -> Option<Route> {
+        read(RouteNetlinkMessage::NewRoute(route.message()))
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_is_read() {
+        let plain = Route::new("10.1.0.0/16".parse().unwrap(), 7);
+        let full = Route {
+            gateway: Some([10, 0, 0, 1].into()),
+            table: 1000,
+            priority: Some(77),
+            scope: 253,
+            mtu: Some(1300),
+            advmss: Some(1200),
+            source: Some([10, 0, 0, 9].into()),
+            onlink: true,
+            ..plain.clone()
+        };
+        let sixth = Route { gateway: Some([0xfe80, 0, 0, 0, 0, 0, 0, 1].into()), ..plain.clone() };
+        for route in [plain, full, sixth, Route::new("::/0".parse().unwrap(), 2)] {
+            assert_eq!(there_and_back(&route).as_ref(), Some(&route), "{route}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_route_to_an_ipv6_gateway_says_so() {
+        let mut route = Route::new("10.1.0.0/16".parse().unwrap(), 7);
+        route.gateway = Some([0xfe80, 0, 0, 0, 0, 0, 0, 1].into());
+        let via = RouteAttribute::Via(RouteVia::Inet6([0xfe80, 0, 0, 0, 0, 0, 0, 1].into()));
+        assert!(route.message().attributes.contains(&via));
+    }
+
+    #[test]
+    fn a_table_beyond_a_byte_goes_into_an_attribute() {
+        let message = question(Family::V4, 256);
+        assert_eq!(message.header.table, RouteHeader::RT_TABLE_UNSPEC);
+        assert_eq!(message.attributes, [RouteAttribute::Table(256)]);
+        assert_eq!(question(Family::V4, 255).header.table, 255);
+    }
+
+    #[test]
+    fn a_route_is_named_with_what_tells_it_from_others() {
+        let mut route = Route::new("10.1.0.0/16".parse().unwrap(), 7);
+        route.gateway = Some([10, 0, 0, 1].into());
+        assert_eq!(route.to_string(), "10.1.0.0/16 via 10.0.0.1 on link 7");
+        route.priority = Some(5);
+        route.table = 99;
+        assert_eq!(route.to_string(), "10.1.0.0/16 via 10.0.0.1 on link 7 metric 5 table 99");
+    }
+}

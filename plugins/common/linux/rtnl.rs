@@ -3,36 +3,34 @@
 //! A [`Rtnl`] belongs to the namespace in which its socket was opened. The operations are methods in the files
 //! of their subjects; a [`Request`] is one of them not yet sent, for those that go together in one datagram.
 //!
-//! No other file knows tokio. It has little to do: the kernel answers a request before `send` returns, so the
+//! No file outside this folder knows tokio. It has little to do: the kernel answers a request before `send` returns, so the
 //! answer is fetched by polling once, by hand. Only waiting for an *event* starts a runtime.
 
 mod ack;
+mod answer;
+mod wait;
 mod wire;
 
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use rtnetlink::proto::{Connection, ConnectionHandle, from_socket_with_codec};
-use tokio::runtime::Runtime;
 
+use self::answer::{Broken, Refusal, judge, verdict, whole};
+use self::wait::wait;
 use self::wire::{Codec, Wire};
 use crate::error::{Doing, Error, Result};
 
 /// How long an answer may take: the Go plugins' netlink library waits as long. The kernel answers at once,
 /// unless somebody holds its lock.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a dump is repeated that the kernel marks as torn: as often as the Go plugins do.
-const DUMP_ATTEMPTS: usize = 5;
 
 type Message = NetlinkMessage<RouteNetlinkMessage>;
 
@@ -54,6 +52,15 @@ impl Request {
         Request { message, doing: doing.into(), forgiven: &[] }
     }
 
+    /// What will be asked, for tests.
+    #[cfg(test)]
+    pub(crate) fn what(&self) -> &RouteNetlinkMessage {
+        match &self.message.payload {
+            NetlinkPayload::InnerMessage(what) => what,
+            other => panic!("{other:?} is no request"),
+        }
+    }
+
     /// With these errors the operation has what it wanted.
     pub(crate) fn forgiving(mut self, errors: &'static [Errno]) -> Request {
         self.forgiven = errors;
@@ -61,7 +68,7 @@ impl Request {
     }
 
     /// The same message, with a purpose that its words do not tell.
-    pub(crate) fn in_order_to(mut self, doing: impl Into<String>) -> Request {
+    pub fn in_order_to(mut self, doing: impl Into<String>) -> Request {
         self.doing = doing.into();
         self
     }
@@ -267,91 +274,40 @@ impl Line {
     }
 }
 
-/// The conversation is over: the socket failed with this number, or, without one, said what nobody can read.
-struct Broken(Option<Errno>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Broken {
-    fn doing(self, doing: impl Into<String>) -> Error {
-        match self {
-            Broken(Some(errno)) => Error::refused(doing, errno),
-            Broken(None) => Error::plain(doing, "the kernel's answer cannot be read"),
-        }
-    }
-}
-
-/// The kernel said no.
-struct Refusal {
-    errno: Errno,
-    sentence: Option<String>,
-}
-
-impl Refusal {
-    fn doing(self, doing: impl Into<String>) -> Error {
-        Error::refused(doing, self.errno).saying(self.sentence)
-    }
-}
-
-/// Whether this part of an answer, with its header's flags, says that the request failed.
-fn judge(payload: &NetlinkPayload<RouteNetlinkMessage>, flags: u16) -> Result<(), Refusal> {
-    let (number, sentence) = match payload {
-        NetlinkPayload::Error(error) => (error.raw_code(), ack::sentence(&error.header, flags)),
-        NetlinkPayload::Done(done) => (done.code, ack::text_in(&done.extended_ack)),
-        NetlinkPayload::Overrun(_) => (-(Errno::ENOBUFS as i32), None),
-        _ => (0, None),
-    };
-    // A Done's number is the dump's last return value, which may also be a positive count.
-    if number < 0 { Err(Refusal { errno: Errno::from_raw(-number), sentence }) } else { Ok(()) }
-}
-
-/// The verdict on one request, if this message is one.
-fn verdict(answer: Message) -> Option<Result<(), Refusal>> {
-    match answer.payload {
-        NetlinkPayload::InnerMessage(_) | NetlinkPayload::Noop => None,
-        payload => Some(judge(&payload, answer.header.flags)),
-    }
-}
-
-/// Reads a list until it is whole.
-///
-/// The kernel walks its tables in several steps, and marks what it says (`NLM_F_DUMP_INTR`, perhaps only on the
-/// closing message) if they changed in between: entries may then be missing or doubled.
-fn whole(doing: &str, mut ask: impl FnMut() -> Result<Vec<Message>>) -> Result<Vec<RouteNetlinkMessage>> {
-    for _ in 0..DUMP_ATTEMPTS {
-        let answers = ask()?;
-        if answers.iter().any(|answer| answer.header.flags & NLM_F_DUMP_INTR != 0) {
-            continue;
-        }
-        let mut found = Vec::with_capacity(answers.len());
-        for answer in answers {
-            match answer.payload {
-                NetlinkPayload::InnerMessage(entry) => found.push(entry),
-                payload => judge(&payload, answer.header.flags).map_err(|refusal| refusal.doing(doing))?,
+    #[test]
+    fn a_conversation_serves_every_thread() {
+        let here = Rtnl::here().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert_eq!(here.link_by_name("lo").unwrap().unwrap().name, "lo");
+                        assert_eq!(here.link_by_name("no-such-link").unwrap(), None);
+                    }
+                });
             }
-        }
-        return Ok(found);
+        });
     }
-    Err(Error::plain(doing, format!("the list changed while it was read, {DUMP_ATTEMPTS} times")))
-}
 
-/// Blocks until `listen` is ready; None when the patience is at an end first.
-fn wait<T>(
-    patience: Duration,
-    listen: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Broken>>,
-) -> Result<Option<T>, Broken> {
-    let heard = runtime()?.block_on(async {
-        // The timer must be made inside the runtime.
-        tokio::time::timeout(patience, std::future::poll_fn(listen)).await
-    });
-    heard.ok().transpose()
-}
-
-/// The process's only runtime, started by the first thing that has to be waited for.
-fn runtime() -> Result<&'static Runtime, Broken> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
+    #[test]
+    fn a_refusal_names_the_deed_and_does_not_end_the_conversation() {
+        let here = Rtnl::here().unwrap();
+        let too_long = here.link_by_name("longer-than-any-name").unwrap_err();
+        assert_eq!(too_long.errno(), Some(Errno::ERANGE));
+        assert!(
+            too_long
+                .to_string()
+                .starts_with("look up link longer-than-any-name: numerical result out of range")
+        );
+        assert!(here.link_by_index(1).unwrap().is_some());
     }
-    let started = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let started = started.map_err(|e| Broken(e.raw_os_error().map(Errno::from_raw)))?;
-    Ok(RUNTIME.get_or_init(|| started))
+
+    #[test]
+    fn nothing_to_send_is_nothing_to_wait_for() {
+        assert_eq!(Rtnl::here().unwrap().all([]), Ok(()));
+    }
 }

@@ -94,3 +94,35 @@ fn path(name: &str) -> Result<PathBuf> {
         Err(Error::plain(format!("find sysctl {name:?}"), "not a name below /proc/sys"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_with_a_dot_keeps_its_name() {
+        let conf = Conf { family: Family::V6, link: "eth0.100", key: "accept_ra" };
+        assert_eq!(path(&conf.to_string()).unwrap(), Path::new("/proc/sys/net/ipv6/conf/eth0.100/accept_ra"));
+    }
+
+    #[test]
+    fn no_name_leads_out_of_proc_sys() {
+        for name in ["", "/etc/passwd", "net/../../self/mem", "net/./x", "net//x", "net/", "..", "net/a\0b"] {
+            assert!(path(name).is_err(), "{name:?}");
+        }
+        let conf = Conf { family: Family::V4, link: "../../../kernel", key: "hostname" };
+        assert!(conf.read().is_err());
+    }
+
+    #[test]
+    fn reads_without_the_line_end() {
+        assert_eq!(read("kernel/ostype").unwrap(), "Linux");
+        assert!(!ensure("kernel/ostype", "Linux").unwrap(), "what fits is left alone");
+        let absent = read("net/ipv4/conf/no-such-link/arp_notify").unwrap_err();
+        assert!(absent.is_absent());
+        assert_eq!(
+            absent.to_string(),
+            "read sysctl net/ipv4/conf/no-such-link/arp_notify: no such file or directory"
+        );
+    }
+}

@@ -14,8 +14,8 @@ pub(super) fn sentence(after_the_number: &[u8], flags: u16) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    let quoted = if flags & NLM_F_CAPPED != 0 { HEADER } else { aligned(length_at(after_the_number)?) };
-    text_in(after_the_number.get(quoted..)?)
+    let quoted = if flags & NLM_F_CAPPED != 0 { HEADER } else { length_at(after_the_number)? };
+    text_in(after_the_number.get(aligned(quoted)..)?)
 }
 
 /// The sentence among the attributes, if there is one.
@@ -39,4 +39,59 @@ fn length_at(header: &[u8]) -> Option<usize> {
 
 fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute as the kernel writes it: length, kind, value, padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
+        bytes.resize(aligned(bytes.len()), 0);
+        bytes
+    }
+
+    /// The header of a message of this length.
+    fn header(length: u32) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.resize(HEADER, 0);
+        bytes
+    }
+
+    #[test]
+    fn the_sentence_stands_after_the_message_that_failed() {
+        let failed = [header(18), vec![7, 7, 0, 0]].concat();
+        let said = [failed, attribute(2, &[0, 0, 0, 9]), attribute(1, b"Unknown device type\0")].concat();
+        assert_eq!(sentence(&said, NLM_F_ACK_TLVS).as_deref(), Some("Unknown device type"));
+    }
+
+    #[test]
+    fn the_sentence_stands_after_the_header_if_the_message_is_left_out() {
+        let said = [header(400), attribute(1, b"Nexthop has invalid gateway\0")].concat();
+        let flags = NLM_F_ACK_TLVS | NLM_F_CAPPED;
+        assert_eq!(sentence(&said, flags).as_deref(), Some("Nexthop has invalid gateway"));
+    }
+
+    #[test]
+    fn there_need_not_be_a_sentence() {
+        assert_eq!(sentence(&header(16), 0), None);
+        assert_eq!(sentence(&header(16), NLM_F_ACK_TLVS), None);
+        assert_eq!(sentence(&[header(16), attribute(2, &[0; 4])].concat(), NLM_F_ACK_TLVS), None);
+    }
+
+    #[test]
+    fn a_cut_or_lying_message_says_nothing() {
+        let said = [header(16), attribute(1, b"cut\0")].concat();
+        for length in 0..said.len() - 1 {
+            assert_eq!(sentence(&said[..length], NLM_F_ACK_TLVS), None, "{length} bytes");
+        }
+        assert_eq!(
+            sentence(&[header(16), vec![0; 8]].concat(), NLM_F_ACK_TLVS),
+            None,
+            "an attribute of length 0"
+        );
+        assert_eq!(sentence(&header(u32::MAX), NLM_F_ACK_TLVS), None);
+    }
 }

@@ -165,3 +165,24 @@ impl NetlinkMessageCodec for Codec {
         NetlinkCodec::encode(message, buf)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::RouteNetlinkMessage;
+
+    fn decode(bytes: &[u8]) -> io::Result<Option<NetlinkMessage<RouteNetlinkMessage>>> {
+        Codec::decode(&mut BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn an_unreadable_message_is_an_error_and_not_silence() {
+        assert!(decode(&[]).unwrap().is_none());
+        assert!(decode(&[16, 0]).is_err(), "a cut header");
+        assert!(decode(&[0; 16]).is_err(), "a message shorter than its own header");
+        let lying = [&200u32.to_ne_bytes()[..], &[0; 12]].concat();
+        assert!(decode(&lying).is_err(), "longer than the datagram");
+        let no_link = [&20u32.to_ne_bytes()[..], &16u16.to_ne_bytes(), &[0; 14]].concat();
+        assert!(decode(&no_link).is_err(), "RTM_NEWLINK without a link");
+    }
+}
