@@ -9,11 +9,11 @@ use crate::range::{Range, RangeSet};
 ///
 /// A freed address so rests as long as possible before somebody else gets it, and with it the neighbour-table
 /// entries that others still have. An address given last that lies in no range starts from the beginning.
-pub fn next<'a>(
-    set: &'a RangeSet,
+pub fn next(
+    set: &RangeSet,
     last: Option<IpAddr>,
     mut taken: impl FnMut(IpAddr) -> bool,
-) -> Option<(IpAddr, &'a Range)> {
+) -> Option<(IpAddr, &Range)> {
     round(set, last).find(|(ip, _)| !set.is_gateway(*ip) && !taken(*ip))
 }
 
@@ -35,6 +35,9 @@ fn round(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, 
 ///
 /// Whoever asks for the same address twice asks for it once: podman does so when it is given an address and a
 /// MAC.
+///
+/// # Errors
+/// The requests that are left over.
 pub fn assign(sets: &[RangeSet], requested: &[IpAddr]) -> Result<Vec<Option<IpAddr>>, Unassigned> {
     let serves = |set: &RangeSet| requested.iter().copied().find(|ip| set.range_of(*ip).is_some());
     let assigned: Vec<_> = sets.iter().map(serves).collect();

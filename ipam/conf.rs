@@ -96,7 +96,11 @@ impl Raw {
         PathBuf::from(if data_dir.is_empty() { DATA_DIR } else { data_dir }).join(network.as_str())
     }
 
-    /// What is meant, or what is wrong with it, in the Go plugin's words and with code 7.
+    /// What is meant.
+    ///
+    /// # Errors
+    /// [`Code::CONFIG`] with the Go plugin's words for what makes no sense; [`Code::ENVIRONMENT`] for an `IP=` in
+    /// `CNI_ARGS` that is no address.
     pub fn meant(self, call: &Call) -> Result<Conf> {
         let folder = self.folder(&call.network);
         let Some(ipam) = self.ipam else { return Err(Error::config("IPAM config missing 'ipam' key")) };

@@ -21,7 +21,10 @@ impl Range {
     ///
     /// Without ends the whole subnet is used but for its network address and, in IPv4, its broadcast address.
     /// Whoever names these as an end gets them. The gateway is the first address after the network address,
-    /// unless one is given; a given one is taken as it is, for it may well lie outside the subnet, as `fe80::1` does.
+    /// unless one is given. That lies in the subnet, too, or is a link-local address of IPv6, which is on every link.
+    ///
+    /// # Errors
+    /// Whatever of this makes no sense.
     pub fn new(
         subnet: IpNetwork,
         start: Option<IpAddr>,
@@ -31,6 +34,10 @@ impl Range {
         let (lowest, highest) = bounds(subnet)?;
         let gateway = gateway.unwrap_or(address(lowest + 1, subnet.ip()));
         let inside = |ip: IpAddr| same_family(ip, subnet.ip()) && (lowest..=highest).contains(&number(ip));
+        let link_local = subnet.is_ipv6() && matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !inside(gateway) && !link_local {
+            return Err(BadRange::Gateway(gateway, subnet));
+        }
         let first = start.map_or(lowest + 1, number);
         let last = end.map_or(if subnet.is_ipv4() { highest - 1 } else { highest }, number);
         if let Some(start) = start.filter(|start| !inside(*start)) {
@@ -112,7 +119,10 @@ impl fmt::Display for Range {
 pub struct RangeSet(Vec<Range>);
 
 impl RangeSet {
-    /// Refuses an empty list, two families in one set, and ranges that overlap.
+    /// A set of these ranges.
+    ///
+    /// # Errors
+    /// An empty list, two families in one set, ranges that overlap.
     pub fn new(ranges: Vec<Range>) -> Result<RangeSet, BadRange> {
         let Some(head) = ranges.first() else { return Err(BadRange::Empty) };
         if ranges.iter().any(|range| !same_family(range.subnet.ip(), head.subnet.ip())) {
@@ -171,6 +181,8 @@ pub enum BadRange {
     Mapped,
     /// The subnet is the address of a host in it; holds the network that was meant.
     HostBits(IpNetwork),
+    /// The gateway lies outside the subnet, where no container could reach it.
+    Gateway(IpAddr, IpNetwork),
     /// The start lies outside the subnet or after the end.
     Start(IpAddr, IpNetwork),
     /// The end lies outside the subnet or before the start.
@@ -194,6 +206,7 @@ impl fmt::Display for BadRange {
                 meant.prefix(),
                 meant.ip()
             ),
+            BadRange::Gateway(ip, subnet) => write!(f, "Gateway {ip} not in network {subnet}"),
             BadRange::Start(ip, subnet) => write!(f, "RangeStart {ip} not in network {subnet}"),
             BadRange::End(ip, subnet) => write!(f, "RangeEnd {ip} not in network {subnet}"),
             BadRange::Empty => write!(f, "empty range set"),
@@ -285,8 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_may_lie_outside_its_subnet() {
+    fn a_gateway_is_one_that_a_container_can_reach() {
         assert_eq!(range("fd00::/64", "", "", "fe80::1").unwrap().gateway(), ip("fe80::1"));
+        for (subnet, gateway) in
+            [("10.1.2.0/24", "fe80::1"), ("10.1.2.0/24", "10.1.3.1"), ("fd00::/64", "fd01::1")]
+        {
+            let words = format!("Gateway {gateway} not in network {subnet}");
+            assert_eq!(range(subnet, "", "", gateway).unwrap_err().to_string(), words);
+        }
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub struct Store {
 
 impl Store {
     /// Locks the folder and reads it. Makes it, with its parents, if it is not there yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, locked or read, with the kernel's reason.
     pub fn open(folder: &Path) -> Result<Store> {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
         made.doing(|| format!("make the lease folder {}", folder.display()))?;
@@ -46,9 +49,12 @@ impl Store {
     }
 
     /// Locks the folder and reads it; a folder that is not there has no leases, and is not made.
+    ///
+    /// # Errors
+    /// A folder that cannot be locked or read.
     pub fn open_existing(folder: &Path) -> Result<Option<Store>> {
         match fs::metadata(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error).doing(|| format!("look for the lease folder {}", folder.display())),
             Ok(_) => Store::read(folder).map(Some),
         }
@@ -87,6 +93,9 @@ impl Store {
     }
 
     /// Leases the address to the holder; `None` if somebody else has it.
+    ///
+    /// # Errors
+    /// A lease that cannot be written. Nothing of it is left then.
     pub fn claim(&mut self, ip: IpAddr, holder: &Holder) -> Result<Option<Claim>> {
         if self.is_taken(ip) {
             return Ok(None);
@@ -109,6 +118,9 @@ impl Store {
     }
 
     /// Frees the address; one that is free already stays so.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
     pub fn release(&mut self, ip: IpAddr) -> Result<()> {
         let path = self.path_of(ip);
         remove_if_there(&path).doing(|| format!("remove the lease {}", path.display()))?;
@@ -125,6 +137,9 @@ impl Store {
     ///
     /// Overwrites the old text in place, which even a full disk has room for. What a crash can tear here is only
     /// where the next search begins.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
     pub fn remember(&self, set: usize, ip: IpAddr) -> Result<()> {
         let path = self.path_of_last(set);
         let text = ip.to_string();
@@ -155,6 +170,9 @@ pub struct Claim {
 
 impl Claim {
     /// Gives the address back, unless the file that now has this name is a later lease.
+    ///
+    /// # Errors
+    /// A folder that cannot be locked, or a file that cannot be removed.
     pub fn give_back(self) -> Result<()> {
         let Some(folder) = self.path.parent() else { return Ok(()) };
         let _lock = lock(folder)?;
@@ -175,6 +193,7 @@ impl Claim {
 pub fn is_writable(folder: &Path) -> Result<()> {
     let here = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     access(here, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(io::Error::from)
         .doing(|| format!("the lease folder {} cannot be written to", here.display()))
 }
 
@@ -226,14 +245,7 @@ fn write_whole(folder: &Path, path: &Path, text: &[u8]) -> io::Result<File> {
     let nameless =
         OpenOptions::new().write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
     let mut file = match nameless {
-        Err(error)
-            if matches!(
-                error.raw_os_error().map(Errno::from_raw),
-                Some(Errno::EOPNOTSUPP | Errno::EISDIR)
-            ) =>
-        {
-            return write_in_place(path, text);
-        }
+        Err(error) if knows_no_nameless_file(&error) => return write_in_place(path, text),
         nameless => nameless?,
     };
     file.write_all(text)?;
@@ -244,6 +256,11 @@ fn write_whole(folder: &Path, path: &Path, text: &[u8]) -> io::Result<File> {
         outcome => outcome?,
     }
     Ok(file)
+}
+
+/// open(2): what a file system without O_TMPFILE says, and a kernel without it.
+fn knows_no_nameless_file(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EOPNOTSUPP | Errno::EISDIR))
 }
 
 /// The same where the file system knows no file without a name (NFS, FUSE): whole unless we die in between, and

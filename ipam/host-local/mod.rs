@@ -71,7 +71,7 @@ impl Plugin for HostLocal {
     /// Would ADD find an address in every set, its resolver configuration, and a folder that it may write to?
     fn status(call: &Call, raw: Raw) -> Result<()> {
         let conf = raw.meant(call)?;
-        let store = ready(&conf).or_fail(Code::NOT_AVAILABLE, || "host-local is not ready".into())?;
+        let store = ready(&conf).map_err(|why| Error::new(Code::NOT_AVAILABLE, why.msg()))?;
         let Some(store) = store else { return Ok(()) };
         match conf.sets.iter().find(|set| choose::next(set, None, |ip| store.is_taken(ip)).is_none()) {
             Some(full) => Err(no_address(full, &conf.folder, Code::NOT_AVAILABLE)),
