@@ -37,7 +37,6 @@ const PRIVILEGES: &[Privilege] = &[
     Privilege {
         words: &["unsafe"],
         files: &[
-            "plugins/common/linux/rtnl/wire.rs", // lends the buffer's free bytes to recv(2), which nix can only copy into
             "plugins/netns/sigpipe.rs", // SIGPIPE as it was before Rust's runtime, for the program that exec runs
         ],
         why: "an exception is one small file with its argument",

@@ -13,7 +13,8 @@
 //!
 //! In reading order:
 //! - [`error`]: what was being done, what the kernel said, and its number;
-//! - [`netns`]: namespaces opened, made and visited; [`named`]: those that have a name in `/run/netns`; [`nsid`]: the kernel's numbers for them;
+//! - [`netns`]: namespaces opened, made and visited; [`named`]: those that have a name in `/run/netns`;
+//!   [`nsid`]: the numbers by which the kernel refers to them;
 //! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
 //! - [`mac`], [`link`], [`veth`], [`bridge`]: network interfaces;
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::link;
+use crate::link::{self, Link};
 use crate::mac::Mac;
 use crate::netns::NetNs;
 use crate::rtnl::{Request, Rtnl};
@@ -72,13 +72,23 @@ impl Rtnl {
             NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO,
             doing.as_str(),
         );
-        // Linux before 6.2 has no echo for links and has to be asked.
-        let made = match self.send_for_echo(request)?.and_then(link::read) {
-            Some(made) => Some(made),
-            None => self.link_by_name(pair.host_name)?,
-        };
-        made.and_then(|host| Some(Pair { host: host.index, container: host.peer? }))
-            .ok_or_else(|| Error::refused(doing, Errno::ENODEV))
+        let echo = self.send_for_echo(request)?.and_then(link::read);
+        self.both_ends(pair, echo).map_err(|e| e.unwrap_or(Error::refused(doing, Errno::ENODEV))).inspect_err(
+            |_| {
+                // A pair that nobody can find would be left behind; if it cannot be deleted either, the first
+                // error is still the one to tell.
+                let _ = self.delete_link_named(pair.host_name);
+            },
+        )
+    }
+
+    fn both_ends(&self, pair: &VethPair<'_>, echo: Option<Link>) -> Result<Pair, Option<Error>> {
+        let ends = |host: &Link| Some(Pair { host: host.index, container: host.peer? });
+        match echo.as_ref().and_then(ends) {
+            Some(both) => Ok(both),
+            // Linux before 6.2 has no echo for links and has to be asked.
+            None => self.link_by_name(pair.host_name)?.as_ref().and_then(ends).ok_or(None),
+        }
     }
 }
 

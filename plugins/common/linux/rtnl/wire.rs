@@ -64,7 +64,7 @@ impl Wire {
 
     #[expect(
         deprecated,
-        reason = "the new form is unsafe, for values that may lose their descriptor; this one is owned and untouched"
+        reason = "its successor makes the caller vouch for the descriptor; this one is owned and nothing else touches it"
     )]
     fn reactor(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         if let Some(reactor) = self.reactor.get() {
