@@ -13,6 +13,7 @@
 mod add;
 mod chain;
 mod check;
+mod cnitool;
 mod conf;
 mod del;
 mod delegation;

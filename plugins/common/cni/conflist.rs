@@ -112,22 +112,28 @@ impl Runtime {
     /// Should this process die before the answer, a record of the ADD stays, and the next ADD or GC runs DEL first.
     ///
     /// # Errors
-    /// The first plugin's that fails, with its code; the plugins after it are not run. Code 7 if this attachment is
-    /// there already, 5 if the cache cannot be written.
+    /// The first plugin's that fails, with its code; the plugins after it are not run. None is run if one is missing,
+    /// if this attachment is there already (code 7), or if the cache cannot be written (5).
     pub fn add(&self, list: &List, request: &Request, on_failure: OnFailure) -> Result<Box<RawValue>> {
         let attachment = request.attachment(list);
+        for plugin in &list.plugins {
+            exec::find(&plugin.program, &self.path).doing(|| failed(plugin, "add"))?;
+        }
         let _turn = self.cache.turn(&request.container)?;
-        match self.cache.read(&attachment) {
-            Ok(None) => {}
+        let on_failure = match self.cache.read(&attachment) {
+            Ok(None) => on_failure,
             Ok(Some(record)) if record.result.is_some() => {
                 return Err(Error::config(format!(
                     "{attachment} is attached already; it has to be deleted first"
                 )));
             }
+            Err(unreadable) if unreadable.code() == Code::IO => return Err(unreadable),
+            // An ADD that was not completed, or a torn file of libcni's: something may be there.
             Ok(Some(_)) | Err(_) => {
                 self.detach(list, request).doing(|| "failed to clean up after an interrupted add".into())?;
+                OnFailure::Delete
             }
-        }
+        };
         let mut record = Record {
             attachment,
             config: list.to_bytes(),

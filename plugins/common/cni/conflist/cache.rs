@@ -254,5 +254,7 @@ fn read(path: &Path) -> Result<Option<Written>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes.or_fail(Code::IO, || format!("read {}", path.display()))?,
     };
-    serde_json::from_slice(&bytes).map(Some).or_fail(Code::DECODE, || format!("read {}", path.display()))
+    let read = Object::parse(&bytes)
+        .and_then(|_| serde_json::from_slice(&bytes).or_fail(Code::DECODE, || "decode".into()));
+    read.map(Some).or_fail(Code::DECODE, || format!("read {}", path.display()))
 }
