@@ -39,8 +39,8 @@ impl Family {
 /// How an address is to be added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AddressFlags {
-    /// Do not ask the network whether somebody has this address already (`IFA_F_NODAD`): it is usable at once,
-    /// not after one or two seconds. For addresses whose uniqueness is known. Means nothing to IPv4.
+    /// Do not ask the network whether somebody has this address already (`IFA_F_NODAD`): it is usable at
+    /// once, not after one or two seconds. For addresses whose uniqueness is known. Means nothing to IPv4.
     pub nodad: bool,
     /// Make no route to the address's network (`IFA_F_NOPREFIXROUTE`).
     pub noprefixroute: bool,
@@ -98,7 +98,7 @@ impl Rtnl {
     /// Adds an address to a link, see [`Request::add_address`].
     ///
     /// # Errors
-    /// `EEXIST` if the link has it already, `ENODEV` without the link, `EACCES` for IPv6 where it is disabled.
+    /// `EEXIST` if the link has it already, `ENODEV` without the link, `EACCES` for IPv6 where that is off.
     pub fn add_address(&self, link: u32, net: IpNetwork, flags: AddressFlags) -> Result<()> {
         self.send(Request::add_address(link, net, flags))
     }

@@ -275,8 +275,8 @@ impl Rtnl {
     /// Waits until a link is ready to carry packets, and returns it as it was seen last: ready, or not within
     /// the time.
     ///
-    /// There is no sleeping: since Linux 6.8 the look-up itself brings the state up to date, so that the first
-    /// look is nearly always enough; before that the kernel tells of the change within a second at most.
+    /// There is no sleeping: since Linux 6.8 the look-up itself brings the state up to date, so that the
+    /// first look is nearly always enough; before that the kernel tells of the change within a second.
     ///
     /// # Errors
     /// `ENODEV` if the link is not there or goes away.

@@ -68,10 +68,10 @@ impl Rtnl {
     /// Tells the neighbours of a link where its addresses are now: a gratuitous ARP for each IPv4 address, an
     /// unsolicited neighbour advertisement for each IPv6 address.
     ///
-    /// The kernel does it, when a link is given a MAC address and even if that is the one which it has
-    /// (`NETDEV_CHANGEADDR` in net/ipv4/devinet.c and net/ipv6/ndisc.c), provided that the link's `arp_notify` and
-    /// `ndisc_notify` are 1. So pass the link's own address; the link has to be up, and the port at its other
-    /// end forwarding.
+    /// The kernel does it when a link is given an Ethernet address, even the one that it has
+    /// (`NETDEV_CHANGEADDR` in net/ipv4/devinet.c and net/ipv6/ndisc.c), provided that the link's
+    /// `arp_notify` and `ndisc_notify` are 1. So pass the link's own address; the link has to be up, and the
+    /// port at its other end forwarding.
     ///
     /// # Errors
     /// `ENODEV` without the link.

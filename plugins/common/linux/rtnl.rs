@@ -1,10 +1,11 @@
 //! The conversation with the kernel about links, addresses and routes: a blocking face on rtnetlink.
 //!
-//! A [`Rtnl`] belongs to the namespace in which its socket was opened. The operations are methods in the files
-//! of their subjects; a [`Request`] is one of them not yet sent, for those that go together in one datagram.
+//! A [`Rtnl`] belongs to the namespace in which its socket was opened. The operations are methods in the
+//! files of their subjects; a [`Request`] is one of them not yet sent, for those that go together in one
+//! datagram.
 //!
-//! No file outside this folder knows tokio. It has little to do: the kernel answers a request before `send` returns, so the
-//! answer is fetched by polling once, by hand. Only waiting for an *event* starts a runtime.
+//! No file outside this folder knows tokio. It has little to do: the kernel answers a request before `send`
+//! returns, so the answer is fetched by polling once, by hand. Only waiting for an *event* starts a runtime.
 
 mod ack;
 mod answer;

@@ -56,8 +56,8 @@ pub(super) fn verdict(answer: Message) -> Option<Result<(), Refusal>> {
 
 /// Reads a list until it is whole.
 ///
-/// The kernel walks its tables in several steps, and marks what it says (`NLM_F_DUMP_INTR`, perhaps only on the
-/// closing message) if they changed in between: entries may then be missing or doubled.
+/// The kernel walks its tables in several steps, and marks what it says (`NLM_F_DUMP_INTR`, perhaps only on
+/// the closing message) if they changed in between: entries may then be missing or doubled.
 pub(super) fn whole(
     doing: &str,
     mut ask: impl FnMut() -> Result<Vec<Message>>,

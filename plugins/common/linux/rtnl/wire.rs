@@ -64,7 +64,7 @@ impl Wire {
 
     #[expect(
         deprecated,
-        reason = "its successor makes the caller vouch for the descriptor; this one is owned and nothing else touches it"
+        reason = "its successor has the caller vouch for the descriptor; this one is owned, and never touched"
     )]
     fn reactor(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         if let Some(reactor) = self.reactor.get() {
