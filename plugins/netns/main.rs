@@ -79,7 +79,9 @@ fn search_path() -> Option<OsString> {
 /// Writes an answer to standard output, whole or with a complaint.
 fn show(answer: &[u8]) -> Result<(), Refusal> {
     let mut out = io::stdout().lock();
-    out.write_all(answer).and_then(|()| out.flush()).map_err(|e| Refusal::failed(format!("write error: {e}")))
+    out.write_all(answer)
+        .and_then(|()| out.flush())
+        .map_err(|e| Refusal::failed(format!("write error: {}", e.kind())))
 }
 
 /// A complaint that cannot be written has nowhere to go.
