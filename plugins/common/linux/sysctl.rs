@@ -37,7 +37,7 @@ pub fn write(name: &str, value: &str) -> Result<()> {
 /// written once, and a read-only /proc/sys that already fits is no obstacle. Returns whether it was changed.
 ///
 /// # Errors
-/// As [`read`] and [`write`].
+/// As [`read()`] and [`write()`].
 pub fn ensure(name: &str, value: &str) -> Result<bool> {
     if read(name)? == value {
         return Ok(false);
@@ -68,18 +68,18 @@ impl fmt::Display for Conf<'_> {
 }
 
 impl Conf<'_> {
-    /// Reads it, as [`read`] does.
+    /// Reads it, as [`read()`] does.
     ///
     /// # Errors
-    /// As [`read`].
+    /// As [`read()`].
     pub fn read(&self) -> Result<String> {
         read(&self.to_string())
     }
 
-    /// Writes it, as [`write`] does.
+    /// Writes it, as [`write()`] does.
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn write(&self, value: &str) -> Result<()> {
         write(&self.to_string(), value)
     }
