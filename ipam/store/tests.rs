@@ -84,12 +84,14 @@ fn leases_are_found_by_what_is_in_them() {
     folder.put("10.0.0.5", b"c1");
     folder.put("10.0.0.6", b"c2\n");
     folder.put("notes", b"c1\r\neth0");
+    folder.put("10.0.0.7", format!("{}\r\neth0", "f".repeat(2000)).as_bytes());
     folder.put("last_reserved_ip.0", b"10.0.0.6");
     let store = folder.store();
     assert_eq!(store.held_by(&holder("c1")), [ip("10.0.0.2"), ip("10.0.0.3")]);
     assert_eq!(store.held_by(&holder("c2")), [ip("10.0.0.6")]);
     assert!(store.held_by(&holder("c3")).is_empty());
-    assert_eq!(store.leases().count(), 5);
+    assert_eq!(store.held_by(&holder(&"f".repeat(2000))), [ip("10.0.0.7")]);
+    assert_eq!(store.leases().count(), 6);
 }
 
 #[test]
