@@ -1,1 +1,34 @@
-//! stub
+//! THE MAP. Every program of Jackfield is a few lines of `main.rs` over one of these modules; the two tools, `netns` and
+//! `cnitool`, live beside them and rest on the same two libraries.
+//!
+//! ```text
+//!                 stdin, CNI_*                                  stdout
+//!                      │                                          ▲
+//!   cni::serve   read ─┴─► check at the door ─► Plugin::add ──► answer, and only then keep
+//!                                                    │
+//!   bridge::add   conf ─► IPAM ─► plan ─► record ─► bridge ─► pair ─► container end ─► result
+//!                  │       │       │        │          │         │           │
+//!                 pure   another  pure    /run     shared:   born in    one visit, then one
+//!                        program        (undone)   never      place     datagram on a socket
+//!                       (undone last)              undone    (undone    that carries its
+//!                                                             first)    namespace
+//! ```
+//!
+//! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the
+//! plugin to read first; [`veth`] is its routed sister; [`loopback`] is the smallest.
+//!
+//! **Invariants**
+//! 1. A thread never *stays* in a namespace that it visited; a socket carries the namespace.
+//! 2. One call, one process, one answer on stdout. Below `cni::serve` nothing prints, exits or reads the environment.
+//! 3. Every step of ADD is one deed with one undo, recorded the moment it succeeds. What is shared is never undone.
+//! 4. DEL needs neither the namespace nor a previous result, tries everything, and gives the lease back last.
+//! 5. Names and versions are validated at the door and never again.
+//! 6. No `unsafe` outside the files that tests/tidy.rs lists.
+//! 7. What the kernel says is matched by number, never by text.
+//! 8. A plugin never imports another plugin. What two need moves into [`attachment`], or into a library.
+
+pub mod attachment;
+
+pub mod bridge;
+pub mod loopback;
+pub mod veth;

@@ -1,1 +1,9 @@
-fn main() {}
+//! `bridge`: joins a container to a Linux bridge on the host.
+
+/// Musl's own allocator costs 45 microseconds a process.
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+fn main() -> std::process::ExitCode {
+    cni::serve::<plugins::bridge::Bridge>()
+}

@@ -114,12 +114,12 @@ impl Delegate {
     }
 }
 
-/// STATUS of an `ipam` section: would the delegate be found, and does it say that it works?
+/// STATUS of the delegate, if there is one: would it be found, and does it say that it works?
 ///
 /// # Errors
 /// [`Code::NOT_AVAILABLE`] where it is missing; the delegate's own otherwise.
-pub fn status(ipam: &Ipam, call: &Call) -> Result<()> {
-    let Some(plugin) = &ipam.plugin else { return Ok(()) };
+pub fn status(plugin: Option<&PluginName>, call: &Call) -> Result<()> {
+    let Some(plugin) = plugin else { return Ok(()) };
     let delegate = Delegate::find(plugin, call).map_err(|error| match error.code() {
         Code::ENVIRONMENT => error,
         _ => Error::new(Code::NOT_AVAILABLE, error.msg()),
@@ -127,12 +127,12 @@ pub fn status(ipam: &Ipam, call: &Call) -> Result<()> {
     delegate.status()
 }
 
-/// GC of an `ipam` section.
+/// GC of the delegate, if there is one.
 ///
 /// # Errors
 /// As [`exec::find`], and the delegate's own.
-pub fn gc(ipam: &Ipam, call: &Call) -> Result<()> {
-    match &ipam.plugin {
+pub fn gc(plugin: Option<&PluginName>, call: &Call) -> Result<()> {
+    match plugin {
         Some(plugin) => Delegate::find(plugin, call)?.gc(),
         None => Ok(()),
     }

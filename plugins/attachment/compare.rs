@@ -1,0 +1,181 @@
+//! CHECK: the kernel against the result of ADD. Nothing is changed.
+//!
+//! The result is that of the whole list: a later plugin may have changed a MAC or an MTU and said so there. What is in
+//! the namespace beside it is not ours to judge.
+
+use cni::call::Check;
+use cni::error::{Error, OrFail, Result};
+use cni::result::{Interface, Ip, Route, Success};
+use linux::address::Family;
+use linux::link::Link;
+use linux::netns::NetNs;
+use linux::route::{self, RouteFilter};
+use linux::rtnl::Rtnl;
+
+use crate::attachment::host_end::{self, open_netns};
+
+/// The container's side of an attachment, as the kernel has it.
+pub struct Container {
+    /// A conversation about its namespace.
+    pub rtnl: Rtnl,
+    /// The container end.
+    pub link: Link,
+    /// Its place in the result's `interfaces`.
+    position: usize,
+}
+
+/// Finds the container end and compares it with the result.
+///
+/// # Errors
+/// The first difference.
+pub fn container_end(check: &Check) -> Result<Container> {
+    let netns = open_netns(&check.netns)?;
+    let ifname = check.attachment.ifname.as_str();
+    let (position, said) = entry(check, &netns)?;
+    let rtnl = netns.rtnl().doing(|| "open the container's namespace".into())?;
+    let link = rtnl
+        .link_by_name(ifname)
+        .doing(|| format!("look up {ifname}"))?
+        .ok_or_else(|| Error::internal(format!("Interface name {ifname} not found")))?;
+    if !link.is_kind("veth") {
+        return Err(Error::internal(format!("Error: Container interface {ifname} not of type veth")));
+    }
+    same_link(said, &link)?;
+    Ok(Container { rtnl, link, position })
+}
+
+/// The result's entry for the container end. Two paths to one namespace are one sandbox.
+fn entry<'a>(check: &'a Check, netns: &NetNs) -> Result<(usize, &'a Interface)> {
+    let ifname = check.attachment.ifname.as_str();
+    let named = |(_, it): &(usize, &Interface)| it.name == ifname && it.sandbox.is_some();
+    let Some((position, said)) = check.prev.interfaces.iter().enumerate().find(named) else {
+        return Err(Error::internal(format!("CNI created interface in container {ifname} not found")));
+    };
+    let sandbox = said.sandbox.as_deref().unwrap_or_default();
+    let configured = check.netns.display().to_string();
+    let same = sandbox == configured || NetNs::open(sandbox.as_ref()).is_ok_and(|it| it.is_same(netns));
+    if !same {
+        let text = format!("Sandbox in prevResult {sandbox} doesn't match configured netns: {configured}");
+        return Err(Error::internal(text));
+    }
+    Ok((position, said))
+}
+
+/// A link against its entry: what the result does not say may be anything.
+///
+/// # Errors
+/// The MAC or the MTU is another.
+pub fn same_link(said: &Interface, link: &Link) -> Result<()> {
+    let (name, mac) = (&said.name, link.mac.map(|mac| mac.to_string()).unwrap_or_default());
+    if let Some(said) = said.mac.as_ref().filter(|said| !said.eq_ignore_ascii_case(&mac)) {
+        return Err(Error::internal(format!(
+            "Interface {name} Mac doesn't match: the result has {said}, it is {mac}"
+        )));
+    }
+    match said.mtu.filter(|said| *said != 0 && *said != link.mtu) {
+        Some(said) => {
+            let text =
+                format!("Interface {name} MTU doesn't match: the result has {said}, it is {}", link.mtu);
+            Err(Error::internal(text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Finds the host end, and compares it with the result.
+///
+/// # Errors
+/// The first difference.
+pub fn host_end(host: &Rtnl, check: &Check, container: &Container) -> Result<Link> {
+    let ifname = &check.attachment.ifname;
+    let ours = host_end::find(host, &check.attachment)?;
+    let peer = container.link.peer.filter(|_| ours.is_none());
+    let theirs = peer
+        .map(|peer| host.link_by_index(peer))
+        .transpose()
+        .doing(|| format!("look up the peer of {ifname}"))?;
+    let crosswise = |link: &Link| link.is_kind("veth") && link.peer == Some(container.link.index);
+    let link = ours
+        .or_else(|| theirs.flatten())
+        .filter(crosswise)
+        .ok_or_else(|| Error::internal(format!("the host end of {ifname} was not found")))?;
+    if !link.up {
+        return Err(Error::internal(format!("Interface {} is down", link.name)));
+    }
+    match named_on_host(&check.prev, &link.name) {
+        Some(said) => same_link(said, &link).map(|()| link),
+        None => Ok(link),
+    }
+}
+
+/// The result's entry for a link of the host.
+pub fn named_on_host<'a>(result: &'a Success, name: &str) -> Option<&'a Interface> {
+    result.interfaces.iter().find(|it| it.name == name && it.sandbox.is_none())
+}
+
+impl Container {
+    /// The container end is up.
+    ///
+    /// # Errors
+    /// It is down.
+    pub fn is_up(&self) -> Result<()> {
+        match self.link.up {
+            true => Ok(()),
+            false => Err(Error::internal(format!("Interface {} is down", self.link.name))),
+        }
+    }
+
+    /// The addresses that the result gives to this link; one without an index is taken for this link's.
+    pub fn ips<'a>(&self, check: &'a Check) -> impl Iterator<Item = &'a Ip> {
+        let position = i64::try_from(self.position).ok();
+        check.prev.ips.iter().filter(move |ip| ip.interface.is_none() || ip.interface == position)
+    }
+
+    /// Every address of the result is on the link.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn has_addresses(&self, check: &Check) -> Result<()> {
+        let name = &self.link.name;
+        let present =
+            self.rtnl.addresses_of(self.link.index).doing(|| format!("list the addresses of {name}"))?;
+        match self.ips(check).find(|ip| !present.iter().any(|it| it.net == ip.address)) {
+            Some(ip) => {
+                Err(Error::internal(format!("Failed to match addr {} on interface {name}", ip.address)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Every route of the result is there, in its table.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn has_routes(&self, check: &Check) -> Result<()> {
+        for said in &check.prev.routes {
+            let family = Family::of(said.dst.ip());
+            let table = said.table.filter(|table| *table != 0).unwrap_or(route::MAIN);
+            let filter = RouteFilter { family, table: Some(table), oif: None };
+            let present = self.rtnl.routes(filter).doing(|| format!("list the routes of table {table}"))?;
+            if !present.iter().any(|it| fits(said, it)) {
+                let via = said.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
+                let text = format!("Expected Route {}{via} not found in routing table {table}", said.dst);
+                return Err(Error::internal(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the result says of a route, the kernel's has too.
+fn fits(said: &Route, present: &route::Route) -> bool {
+    fn agrees<T: PartialEq>(said: Option<T>, present: Option<T>) -> bool {
+        said.is_none() || said == present
+    }
+    said.dst.network() == present.dst.network()
+        && said.dst.prefix() == present.dst.prefix()
+        && agrees(said.gw, present.gateway)
+        && agrees(said.priority.filter(|metric| *metric != 0), present.priority)
+        && agrees(said.mtu.filter(|mtu| *mtu != 0), present.mtu)
+        && agrees(said.advmss.filter(|mss| *mss != 0), present.advmss)
+}

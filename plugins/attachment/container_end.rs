@@ -1,0 +1,178 @@
+//! Inside the container: settings, addresses, routes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cni::error::{OrFail, Result};
+use cni::name::IfName;
+use cni::result::{Ip, Route};
+use ipnetwork::IpNetwork;
+use linux::address::{AddressFlags, Family};
+use linux::netns::NetNs;
+use linux::route;
+use linux::rtnl::{Request, Rtnl};
+use linux::sysctl::{self, Conf};
+
+/// How the container's end of an attachment is to be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ContainerEnd {
+    /// Its name.
+    pub ifname: IfName,
+    /// Its addresses, in the order in which IPAM gave them.
+    pub addresses: Vec<IpNetwork>,
+    /// The kernel adds no route for the addresses' own networks: the plugin has others in mind.
+    pub without_prefix_routes: bool,
+    /// Its routes, in the order in which they are added.
+    pub routes: Vec<KernelRoute>,
+    /// IPv6 duplicate address detection takes place. Otherwise addresses can be used at once.
+    pub dad: bool,
+    /// Router advertisements are listened to.
+    pub listens_to_routers: bool,
+}
+
+/// A route as the kernel gets it: all that the result leaves to be inferred has been.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KernelRoute {
+    /// As in the result.
+    pub route: Route,
+    /// The next hop; `None` is on-link.
+    pub gateway: Option<IpAddr>,
+    /// The preferred source address.
+    pub source: Option<IpAddr>,
+}
+
+/// The default route of a gateway's family, by that gateway.
+pub fn default_route(gateway: IpAddr) -> Option<Route> {
+    let anywhere = match gateway {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    Some(Route::new(IpNetwork::new(anywhere, 0).ok()?, Some(gateway)))
+}
+
+/// What each route of a result means: one without a next hop goes by the first gateway of its family, and on-link where
+/// there is none (as the Go plugins do it).
+pub fn resolve(routes: &[Route], ips: &[Ip]) -> Vec<KernelRoute> {
+    let gateway_of =
+        |v4: bool| ips.iter().filter_map(|ip| ip.gateway).find(|gateway| gateway.is_ipv4() == v4);
+    let resolved = |route: &Route| {
+        let gateway = route.gw.or_else(|| gateway_of(route.dst.is_ipv4()));
+        KernelRoute { route: route.clone(), gateway, source: None }
+    };
+    routes.iter().map(resolved).collect()
+}
+
+impl ContainerEnd {
+    fn has_v6(&self) -> bool {
+        self.addresses.iter().any(IpNetwork::is_ipv6)
+    }
+
+    /// Goes into the namespace once: writes the settings that have to be there before the link comes up.
+    ///
+    /// # Errors
+    /// IPv6 cannot be switched on though an IPv6 address was given. Other settings are as they may be.
+    pub fn write_settings(&self, netns: &NetNs) -> Result<()> {
+        let ifname = self.ifname.as_str();
+        netns.visit(|| self.settings()).doing(|| format!("visit the namespace of {ifname}"))?
+    }
+
+    fn settings(&self) -> Result<()> {
+        let ifname = self.ifname.as_str();
+        let v6 = |link, key| Conf { family: Family::V6, link, key };
+        if self.has_v6() {
+            for link in ["lo", ifname] {
+                let name = v6(link, "disable_ipv6").to_string();
+                sysctl::ensure(&name, "0")
+                    .doing(|| format!("failed to enable IPv6 for interface {link:?}"))?;
+            }
+            v6(ifname, "keep_addr_on_down")
+                .write("1")
+                .doing(|| format!("failed to enable keep_addr_on_down for interface {ifname:?}"))?;
+            // Without a wish of ours, a kernel without these keys is as good.
+            let _ = v6(ifname, "ndisc_notify").write("1");
+        }
+        if self.dad {
+            let _ = v6(ifname, "enhanced_dad").write("1");
+        }
+        let _ = v6(ifname, "accept_dad").write(if self.dad { "1" } else { "0" });
+        if !self.listens_to_routers {
+            let _ = v6(ifname, "accept_ra").write("0");
+        }
+        let _ = Conf { family: Family::V4, link: ifname, key: "arp_notify" }.write("1");
+        Ok(())
+    }
+
+    /// Gives the link its addresses, sets it up and adds its routes: one datagram, for the link's removal undoes it all.
+    ///
+    /// # Errors
+    /// The first thing that the kernel refused.
+    pub fn configure(&self, container: &Rtnl, index: u32) -> Result<()> {
+        let ifname = self.ifname.as_str();
+        let flags = AddressFlags { nodad: !self.dad, noprefixroute: self.without_prefix_routes };
+        let addresses = self.addresses.iter().map(|address| {
+            let doing = format!("failed to add IP addr {address} to {ifname:?}");
+            Request::add_address(index, *address, flags).in_order_to(doing)
+        });
+        let up = Request::set_up(index).in_order_to(format!("failed to set {ifname:?} UP"));
+        let routes = self.routes.iter().map(|route| route.request(index, ifname));
+        container
+            .all(addresses.chain([up]).chain(routes))
+            .doing(|| format!("failed to configure the container's interface {ifname:?}"))
+    }
+}
+
+impl KernelRoute {
+    /// The route through a link.
+    pub fn through(&self, index: u32) -> route::Route {
+        let Route { dst, mtu, advmss, priority, table, scope, .. } = self.route;
+        // The kernel refuses host bits in a destination; their writer means the network.
+        let dst = IpNetwork::new(dst.network(), dst.prefix()).unwrap_or(dst);
+        route::Route {
+            gateway: self.gateway,
+            table: table.filter(|table| *table != 0).unwrap_or(route::MAIN),
+            priority: priority.filter(|metric| *metric != 0),
+            scope: scope.unwrap_or(0),
+            mtu: mtu.filter(|mtu| *mtu != 0),
+            advmss: advmss.filter(|mss| *mss != 0),
+            source: self.source,
+            ..route::Route::new(dst, index)
+        }
+    }
+
+    fn request(&self, index: u32, ifname: &str) -> Request {
+        let via = self.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+        let doing = format!("failed to add route '{}{via} dev {ifname}'", self.route.dst);
+        Request::add_route(&self.through(index)).in_order_to(doing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(address: &str, gateway: Option<&str>) -> Ip {
+        Ip::new(address.parse().unwrap(), gateway.map(|gateway| gateway.parse().unwrap()))
+    }
+
+    fn route(dst: &str, gw: Option<&str>) -> Route {
+        Route::new(dst.parse().unwrap(), gw.map(|gw| gw.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_route_without_a_next_hop_goes_by_the_first_gateway_of_its_family() {
+        let ips = [ip("10.0.0.2/24", None), ip("10.1.0.2/24", Some("10.1.0.1")), ip("fd00::2/64", None)];
+        let routes = [route("0.0.0.0/0", None), route("10.9.0.0/16", Some("10.0.0.9")), route("::/0", None)];
+        let gateways: Vec<_> = resolve(&routes, &ips).into_iter().map(|route| route.gateway).collect();
+        assert_eq!(gateways, [Some("10.1.0.1".parse().unwrap()), Some("10.0.0.9".parse().unwrap()), None]);
+    }
+
+    #[test]
+    fn host_bits_in_a_destination_are_taken_for_its_network() {
+        let route = KernelRoute { route: route("10.9.1.2/16", None), gateway: None, source: None };
+        assert_eq!(route.through(3).dst.to_string(), "10.9.0.0/16");
+    }
+
+    #[test]
+    fn a_default_route_is_of_its_gateways_family() {
+        assert_eq!(default_route("fd00::1".parse().unwrap()).unwrap(), route("::/0", Some("fd00::1")));
+    }
+}

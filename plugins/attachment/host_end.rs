@@ -1,0 +1,170 @@
+//! The host's half of a veth pair: finding it, and removing it with its other half.
+
+use std::path::Path;
+
+use cni::call::{Attachment, Del};
+use cni::error::{Code, Error, OrFail, Result};
+use cni::result::Success;
+use linux::link::Link;
+use linux::netns::{NetNs, OpenError};
+use linux::rtnl::Rtnl;
+
+use crate::attachment::mark::{self, Mark};
+
+/// Opens the container's namespace.
+///
+/// # Errors
+/// [`Code::ENVIRONMENT`]: the path is wrong, or no namespace.
+pub fn open_netns(path: &Path) -> Result<NetNs> {
+    NetNs::open(path)
+        .or_fail(Code::ENVIRONMENT, || format!("failed to open netns {:?}", path.display().to_string()))
+        .map_err(|error| error.details("variable CNI_NETNS"))
+}
+
+/// Who holds the derived name of an attachment's host end?
+enum Holder {
+    Nobody,
+    Ours(Link),
+    Another(Link),
+}
+
+fn holder(host: &Rtnl, attachment: &Attachment) -> Result<Holder> {
+    let name = mark::host_end(attachment)?;
+    let Some(link) = host.link_by_name(name.as_str()).doing(|| "look up the host end".into())? else {
+        return Ok(Holder::Nobody);
+    };
+    let ours = match link.alias.as_deref() {
+        Some(alias) => Mark::read(alias).is_some_and(|mark| mark.is_of(&attachment.owner())),
+        // We died between making the link and setting its alias: name and group are all it got.
+        None => link.group == mark::GROUP && link.is_kind("veth"),
+    };
+    Ok(if ours { Holder::Ours(link) } else { Holder::Another(link) })
+}
+
+/// Makes sure, before anything is touched, that this attachment does not exist: an ADD that failed later would take the
+/// living one's lease with it.
+///
+/// # Errors
+/// It does exist, or its host end's name is taken by somebody else, whom the error names.
+pub fn refuse_second(host: &Rtnl, container: &Rtnl, attachment: &Attachment) -> Result<()> {
+    let (ifname, host_end) = (&attachment.ifname, mark::host_end(attachment)?);
+    if container.link_by_name(ifname.as_str()).doing(|| format!("look up {ifname}"))?.is_some() {
+        let text = format!(
+            "container veth name ({:?}) peer provided ({:?}) already exists",
+            ifname.as_str(),
+            host_end.as_str()
+        );
+        return Err(Error::internal(text).details(format!("a link {ifname} is in the namespace already")));
+    }
+    match holder(host, attachment)? {
+        Holder::Nobody => Ok(()),
+        Holder::Ours(_) => Err(Error::internal(format!("{attachment} already exists"))
+            .details(format!("its host end {host_end} is there; DEL comes before a second ADD"))),
+        Holder::Another(link) => {
+            Err(Error::internal(format!("the host end's name {host_end} already exists"))
+                .details(format!("wanted for {attachment}; held by {:?}", link.alias.unwrap_or_default())))
+        }
+    }
+}
+
+/// The attachment's host end, where it is ours and there.
+///
+/// # Errors
+/// What the kernel says.
+pub fn find(host: &Rtnl, attachment: &Attachment) -> Result<Option<Link>> {
+    match holder(host, attachment)? {
+        Holder::Ours(link) => Ok(Some(link)),
+        Holder::Nobody | Holder::Another(_) => Ok(None),
+    }
+}
+
+/// Removes an attachment's veth pair, whoever made it, and nothing else. `is_theirs` decides whether a host end could
+/// have been made by the Go plugin of the same name for this configuration.
+///
+/// Ours is found by its name, with one look-up and without the namespace. The Go plugins' is found by the previous
+/// result, and without that through the container's namespace.
+///
+/// # Errors
+/// What the kernel says; a link or a namespace that is gone is no error.
+pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool) -> Result<()> {
+    let link = match find(host, &del.attachment)? {
+        Some(link) => Some(link),
+        None => {
+            theirs_by_result(host, del)?.map_or_else(|| theirs_by_netns(host, del), |link| Ok(Some(link)))?
+        }
+    };
+    let Some(link) = link.filter(|link| is_ours(link) || is_theirs(link)) else { return Ok(()) };
+    host.delete_link(link.index).doing(|| format!("failed to delete {:?}", link.name))
+}
+
+/// Is this a host end that we made?
+pub fn is_ours(link: &Link) -> bool {
+    link.group == mark::GROUP
+}
+
+/// The name that the Go plugins give a host end: `veth` and four random bytes.
+fn is_go_name(name: &str) -> bool {
+    let digits = name.strip_prefix("veth").unwrap_or_default();
+    digits.len() == 8 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The host end that the previous result names, if it is the very link: a veth with that MAC.
+fn theirs_by_result(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
+    let named = |prev: &Success| -> Vec<_> {
+        let on_host = prev.interfaces.iter().filter(|it| it.sandbox.is_none() && is_go_name(&it.name));
+        on_host.cloned().collect()
+    };
+    for interface in del.prev.as_ref().map(named).unwrap_or_default() {
+        let found = host.link_by_name(&interface.name).doing(|| format!("look up {}", interface.name))?;
+        let same = |link: &Link| {
+            let mac = link.mac.map(|mac| mac.to_string());
+            link.is_kind("veth")
+                && mac.as_deref() == interface.mac.as_deref().map(str::to_lowercase).as_deref()
+        };
+        if let Some(link) = found.filter(same) {
+            return Ok(Some(link));
+        }
+    }
+    Ok(None)
+}
+
+/// The host end behind the link `CNI_IFNAME` of the container, if the Go plugins named it. Any other link of that name is
+/// somebody else's.
+fn theirs_by_netns(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
+    let Some(path) = &del.netns else { return Ok(None) };
+    let doing = || format!("failed to open netns {:?}", path.display().to_string());
+    let container = match NetNs::open(path) {
+        // A file that is no namespace is what an unmounted one leaves behind.
+        Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(None),
+        opened => opened.doing(doing)?.rtnl().doing(doing)?,
+    };
+    let ifname = &del.attachment.ifname;
+    let inner = container
+        .link_by_name(ifname.as_str())
+        .doing(|| format!("failed to lookup {:?}", ifname.as_str()))?;
+    let Some((inner, peer)) = inner.filter(|link| link.is_kind("veth")).and_then(|link| {
+        let peer = link.peer?;
+        Some((link, peer))
+    }) else {
+        return Ok(None);
+    };
+    let outer = host.link_by_index(peer).doing(|| format!("look up the other end of {ifname}"))?;
+    let crosswise =
+        |link: &Link| link.is_kind("veth") && link.peer == Some(inner.index) && is_go_name(&link.name);
+    Ok(outer.filter(crosswise))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_go_name;
+
+    #[test]
+    fn the_go_plugins_names_are_told_from_ours() {
+        assert!(is_go_name("veth1a2b3c4d"));
+        for other in
+            ["veth1a2b3c4", "veth1a2b3c4d5", "veth1A2B3C4D", "vethabcdefgh", "eth0", "veth0123456789a"]
+        {
+            assert!(!is_go_name(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What IPAM gave, and when it goes back: last, and only once no link holds the address any more. Otherwise one address
+//! would have two living owners.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use cni::attach::Trail;
+use cni::delegate::Delegate;
+use cni::error::{Error, OrFail, Result};
+use cni::result::Success;
+use linux::rtnl::Rtnl;
+
+/// A lease on its way into a result.
+pub struct Lease {
+    /// A link may hold the address.
+    held: Rc<Cell<bool>>,
+}
+
+impl Lease {
+    /// A network without addresses.
+    pub fn none() -> Lease {
+        Lease { held: Rc::default() }
+    }
+
+    /// Asks IPAM. Should the ADD fail, it is told to DEL.
+    ///
+    /// # Errors
+    /// The delegate's own, unchanged.
+    pub fn obtain(trail: &mut Trail, delegate: Delegate) -> Result<(Lease, Success)> {
+        let lease = Lease::none();
+        let given = trail.step(|| delegate.add())?;
+        let held = lease.held.clone();
+        trail.undo(move || match held.get() {
+            false => delegate.del(),
+            true => Err(Error::internal("the lease is kept: its link could not be removed")),
+        });
+        Ok((lease, given))
+    }
+
+    /// From here on a link may hold the address: undo removes it, and the lease waits for that.
+    pub fn undo_link_first(self, trail: &mut Trail, host: Rc<Rtnl>, link: u32) {
+        self.held.set(true);
+        trail.undo(move || {
+            host.delete_link(link).doing(|| "delete the veth pair".into())?;
+            self.held.set(false);
+            Ok(())
+        });
+    }
+}

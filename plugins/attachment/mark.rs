@@ -1,0 +1,114 @@
+//! The names and texts by which our links say whose they are.
+
+use std::fmt;
+
+use cni::call::{Attachment, Owner};
+use cni::error::{OrFail, Result};
+use cni::name::{IfName, NetworkName};
+use sha2::{Digest, Sha256};
+
+/// The link group (`IFLA_GROUP`) of every host end that we make: the mark that a link has from its first instant, should
+/// we die before its alias is set.
+pub const GROUP: u32 = 0x6a66;
+
+/// The host end of an attachment: `veth` and 11 digits of the owner's hash. It can be derived, so DEL needs no memory; 44
+/// bits make a collision a rarity, and [`Mark::read`] tells it.
+///
+/// # Errors
+/// Never in practice: the name fits by its making.
+pub fn host_end(attachment: &Attachment) -> Result<IfName> {
+    let owner = attachment.owner();
+    let digits = owner.as_str().get(..11).unwrap_or_default();
+    format!("veth{digits}").parse().doing(|| "name the host end".into())
+}
+
+/// What a link's alias says: whose it is, and to which network that belongs. Only the two hashes are matched; the text
+/// behind them is for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mark {
+    owner: String,
+    network: String,
+}
+
+impl Mark {
+    /// The mark of an attachment.
+    pub fn of(attachment: &Attachment) -> Mark {
+        Mark { owner: attachment.owner().to_string(), network: network_hash(&attachment.network) }
+    }
+
+    /// Reads an alias; `None` if it is not one of ours.
+    pub fn read(alias: &str) -> Option<Mark> {
+        let (hashes, _) = alias.split_once(' ')?;
+        let (owner, network) = hashes.split_once('-')?;
+        let is_hash =
+            |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_hexdigit());
+        let fits = is_hash(owner, 32) && is_hash(network, 16);
+        fits.then(|| Mark { owner: owner.into(), network: network.into() })
+    }
+
+    /// Is this link the attachment's?
+    pub fn is_of(&self, owner: &Owner) -> bool {
+        self.owner == owner.as_str()
+    }
+
+    /// Does this link belong to the network?
+    pub fn is_in(&self, network: &NetworkName) -> bool {
+        self.network == network_hash(network)
+    }
+
+    /// The alias to write: the hashes, then as much of the names as fits (`IFALIASZ` is 256 with its NUL).
+    pub fn alias(&self, attachment: &Attachment) -> String {
+        let Attachment { network, container, ifname } = attachment;
+        // Names are ASCII but for the interface's, which may be cut within a character.
+        let mut alias = format!("{self} jackfield: {network} {ifname} {container}");
+        while alias.len() > 255 {
+            alias.pop();
+        }
+        alias
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.owner, self.network)
+    }
+}
+
+fn network_hash(network: &NetworkName) -> String {
+    Sha256::digest(network.as_str()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(network: &str, container: &str) -> Attachment {
+        let (network, container) = (network.parse().unwrap(), container.parse().unwrap());
+        Attachment { network, container, ifname: "eth0".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_host_end_has_a_name_that_can_be_derived_and_fits() {
+        let name = host_end(&attachment("net", "c1")).unwrap();
+        assert_eq!((name.as_str().len(), name.as_str().get(..4)), (15, Some("veth")));
+        assert_ne!(name, host_end(&attachment("net", "c2")).unwrap());
+    }
+
+    #[test]
+    fn an_alias_is_read_back_whatever_the_length_of_the_names() {
+        for attachment in [attachment("net", "c1"), attachment(&"n".repeat(200), &"c".repeat(200))] {
+            let alias = Mark::of(&attachment).alias(&attachment);
+            assert!(alias.len() <= 255);
+            let mark = Mark::read(&alias).unwrap();
+            assert!(mark.is_of(&attachment.owner()) && mark.is_in(&attachment.network));
+            assert!(!mark.is_in(&"other".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_strangers_alias_is_not_ours() {
+        for alias in ["", "uplink", "00-11 x", &format!("{}-{} x", "g".repeat(32), "0".repeat(16))] {
+            assert_eq!(Mark::read(alias), None, "{alias:?}");
+        }
+    }
+}

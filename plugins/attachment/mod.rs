@@ -1,0 +1,23 @@
+//! What an attachment leaves on a node, and how it is known again: shared by every plugin that makes a link.
+//!
+//! - [`mark`]: the names and texts by which our links say whose they are;
+//! - [`mtu`]: the largest packet;
+//! - [`record`]: what an attachment is about to claim, written down before it does;
+//! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
+//! - [`forwarding`]: the host forwards packets;
+//! - [`lease`]: what IPAM gave, and when it goes back;
+//! - [`container_end`]: settings, addresses and routes inside the container;
+//! - [`pair`]: making the veth pair;
+//! - [`release`]: DEL and GC, in the one order that is safe;
+//! - [`compare`]: the kernel against the result of ADD.
+
+pub mod compare;
+pub mod container_end;
+pub mod forwarding;
+pub mod host_end;
+pub mod lease;
+pub mod mark;
+pub mod mtu;
+pub mod pair;
+pub mod record;
+pub mod release;

@@ -1,0 +1,150 @@
+//! Making a veth pair: the steps of an ADD that every plugin with such a pair has in common.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cni::attach::Trail;
+use cni::call::{Add, Attachment};
+use cni::error::{OrFail, Result};
+use cni::result::Interface;
+use linux::bridge::Port;
+use linux::link::Link;
+use linux::mac::Mac;
+use linux::netns::NetNs;
+use linux::rtnl::{Request, Rtnl};
+use linux::veth::{Pair, VethPair};
+
+use crate::attachment::container_end::ContainerEnd;
+use crate::attachment::host_end::{open_netns, refuse_second};
+use crate::attachment::lease::Lease;
+use crate::attachment::mark::{self, Mark};
+use crate::attachment::record::{self, Record};
+
+/// How long a pair may take to come up: the Go plugin's whole patience.
+pub const PATIENCE: Duration = Duration::from_millis(2550);
+
+/// Both sides of an attachment that is being made.
+pub struct Sides<'a> {
+    /// Who.
+    pub attachment: &'a Attachment,
+    /// The container's namespace.
+    pub netns: NetNs,
+    /// A conversation about the host's namespace.
+    pub host: Rc<Rtnl>,
+    /// A conversation about the container's.
+    pub container: Rtnl,
+}
+
+/// What the pair is to be.
+pub struct Wanted<'a> {
+    /// The container end's MAC.
+    pub mac: Mac,
+    /// MTU of both ends in bytes; `None` is the kernel's default.
+    pub mtu: Option<u32>,
+    /// The bridge that the host end is a port of, and its settings there.
+    pub port: Option<(&'a Link, Port)>,
+}
+
+impl<'a> Sides<'a> {
+    /// Opens both namespaces, and makes sure that the attachment does not exist yet.
+    ///
+    /// # Errors
+    /// The container's namespace is none; the attachment exists.
+    pub fn open(add: &'a Add) -> Result<Sides<'a>> {
+        let netns = open_netns(&add.netns)?;
+        let host = Rc::new(Rtnl::here().doing(|| "open the host's namespace".into())?);
+        let container = netns.rtnl().doing(|| "open the container's namespace".into())?;
+        refuse_second(&host, &container, &add.attachment)?;
+        Ok(Sides { attachment: &add.attachment, netns, host, container })
+    }
+
+    /// Writes down what is about to be claimed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_record(
+        &self,
+        trail: &mut Trail,
+        plugin: &'static str,
+        addresses: Vec<IpAddr>,
+    ) -> Result<()> {
+        let record = Record::new(self.attachment, &mark::host_end(self.attachment)?, addresses);
+        trail.step(|| record.write(plugin, self.attachment))?;
+        let attachment = self.attachment.clone();
+        trail.undo(move || record::remove(plugin, &attachment));
+        Ok(())
+    }
+
+    /// Makes the pair. Both ends are born in their places; a port is one from its first instant.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn make_pair(&self, trail: &mut Trail, wanted: &Wanted<'_>, lease: Lease) -> Result<Pair> {
+        let host_end = mark::host_end(self.attachment)?;
+        let pair = VethPair {
+            host_name: host_end.as_str(),
+            // Without MACs of ours, systemd's MACAddressPolicy would change them after ADD has reported them.
+            host_mac: Mac::random(),
+            container_name: self.attachment.ifname.as_str(),
+            container_mac: wanted.mac,
+            container_ns: &self.netns,
+            mtu: wanted.mtu,
+            master: wanted.port.as_ref().map(|(bridge, _)| bridge.index),
+            group: mark::GROUP,
+            queues: 1,
+        };
+        let pair = trail.step(|| self.host.create_veth(&pair).doing(|| "failed to make veth pair".into()))?;
+        lease.undo_link_first(trail, self.host.clone(), pair.host);
+        let alias = Mark::of(self.attachment).alias(self.attachment);
+        let finish = Request::finish_host_end(pair.host, wanted.port.as_ref().map(|(_, port)| port), &alias);
+        trail.step(|| self.host.send(finish).doing(|| format!("failed to set up host end {host_end}")))?;
+        Ok(pair)
+    }
+
+    /// Gives the container end its settings, addresses and routes, and sets it up.
+    ///
+    /// # Errors
+    /// The first thing that the kernel refused.
+    pub fn configure(&self, end: &ContainerEnd, pair: &Pair) -> Result<()> {
+        end.write_settings(&self.netns)?;
+        end.configure(&self.container, pair.container)
+    }
+
+    /// Waits until the host end carries packets, or for as long as the Go plugins do; the caller looks at its state.
+    ///
+    /// # Errors
+    /// It has vanished.
+    pub fn wait_for_host_end(&self, pair: &Pair) -> Result<Link> {
+        self.host.wait_operational(pair.host, PATIENCE).doing(|| "wait for the host end".into())
+    }
+
+    /// Tells the neighbours who has these addresses now: whoever remembers another MAC learns better.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn announce(&self, pair: &Pair, mac: Mac) -> Result<()> {
+        self.container.announce(pair.container, mac).doing(|| "announce the addresses".into())
+    }
+
+    /// The container end, as the result shows it.
+    pub fn container_end(&self, add: &Add, mac: Mac, mtu: u32) -> Interface {
+        Interface {
+            name: self.attachment.ifname.to_string(),
+            mac: Some(mac.to_string()),
+            mtu: Some(mtu),
+            sandbox: Some(add.netns.display().to_string()),
+            ..Interface::default()
+        }
+    }
+}
+
+/// A link of the host, as a result shows it.
+pub fn on_host(link: &Link) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()),
+        mtu: Some(link.mtu),
+        ..Interface::default()
+    }
+}

@@ -1,0 +1,76 @@
+//! The end of an attachment: its link, then its record, then its lease. The lease goes back last, and only once no link
+//! holds the address any more.
+
+use cni::call::{Attachment, Del, Gc};
+use cni::delegate::{self, Delegate};
+use cni::error::{Faults, OrFail, Result};
+use cni::name::PluginName;
+use linux::link::{Link, LinkFilter};
+use linux::rtnl::Rtnl;
+
+use crate::attachment::mark::Mark;
+use crate::attachment::{host_end, record};
+
+/// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
+/// been made by the Go plugin of the same name for this configuration.
+///
+/// # Errors
+/// What could not be removed. As long as the link may be there, its lease is kept.
+pub fn del(
+    plugin: &str,
+    del: &Del,
+    ipam: Option<&PluginName>,
+    is_theirs: impl Fn(&Rtnl, &Link) -> bool,
+) -> Result<()> {
+    let mut faults = Faults::default();
+    let host = Rtnl::here().doing(|| "open the host's namespace".into());
+    faults.note(host.and_then(|host| host_end::remove(&host, del, |link| is_theirs(&host, link))));
+    if faults.is_empty() {
+        faults.note(record::remove(plugin, &del.attachment));
+        faults.note(ipam.map_or(Ok(()), |ipam| Delegate::find(ipam, &del.call)?.del()));
+    }
+    faults.verdict()
+}
+
+/// GC: removes what belongs to no living attachment of the network. What the Go plugins made carries no owner, and stays.
+///
+/// # Errors
+/// What could not be removed, after everything was tried. As long as one link may be there, the leases are kept.
+pub fn gc(plugin: &str, gc: &Gc, ipam: Option<&PluginName>) -> Result<()> {
+    if let Some(valid) = &gc.valid {
+        let living = valid.iter().map(|(container, ifname)| Attachment {
+            network: gc.call.network.clone(),
+            container: container.clone(),
+            ifname: ifname.clone(),
+        });
+        let living: Vec<_> = living.map(|attachment| attachment.owner()).collect();
+        let (records, mut faults) = record::stale(plugin, gc);
+        let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+        let is_stale =
+            |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner));
+        sweep(&host, is_stale, &records, &mut faults);
+        if !faults.is_empty() {
+            return faults.verdict();
+        }
+        for attachment in &records {
+            faults.note(record::remove(plugin, attachment));
+        }
+        faults.verdict()?;
+    }
+    delegate::gc(ipam, &gc.call)
+}
+
+/// Removes the host ends whose alias says that they are stale, and those of stale records that have no alias yet: their
+/// ADD has died between making the link and naming its owner.
+fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool, records: &[Attachment], faults: &mut Faults) {
+    let veths = LinkFilter { kind: Some("veth"), ..LinkFilter::default() };
+    let links = faults.note(host.links(veths).doing(|| "list the host ends".into())).unwrap_or_default();
+    let marked = |link: &Link| link.alias.as_deref().and_then(Mark::read);
+    let stale = |link: &Link| host_end::is_ours(link) && marked(link).is_some_and(|mark| is_stale(&mark));
+    let by_record =
+        records.iter().filter_map(|attachment| faults.note(host_end::find(host, attachment)).flatten());
+    let unnamed: Vec<Link> = by_record.filter(|link| link.alias.is_none()).collect();
+    for link in links.into_iter().filter(stale).chain(unnamed) {
+        faults.note(host.delete_link(link.index).doing(|| format!("failed to delete {:?}", link.name)));
+    }
+}

@@ -1,0 +1,33 @@
+//! DEL and GC.
+
+use cni::call::{Del, Gc};
+use cni::error::Result;
+use linux::link::Link;
+use linux::rtnl::Rtnl;
+
+use crate::attachment::release;
+use crate::bridge::PLUGIN;
+use crate::bridge::conf::{Conf, Raw};
+
+/// Takes the container off the bridge.
+///
+/// # Errors
+/// What could not be removed.
+pub fn del(del: &Del, raw: Raw) -> Result<()> {
+    let conf = Conf::meant(raw, &del.call)?;
+    // A host end that the Go plugin made for this network is a port of its bridge.
+    let is_theirs = |host: &Rtnl, link: &Link| {
+        let master = link.master.and_then(|master| host.link_by_index(master).ok().flatten());
+        master.is_some_and(|master| master.name == conf.bridge.as_str())
+    };
+    release::del(PLUGIN, del, conf.addressing.plugin(), is_theirs)
+}
+
+/// Removes what belongs to no living attachment.
+///
+/// # Errors
+/// What could not be removed.
+pub fn gc(gc: &Gc, raw: Raw) -> Result<()> {
+    let conf = Conf::meant(raw, &gc.call)?;
+    release::gc(PLUGIN, gc, conf.addressing.plugin())
+}

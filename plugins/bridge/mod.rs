@@ -1,0 +1,55 @@
+//! `bridge`: joins a container to a Linux bridge on the host.
+//!
+//! - [`conf`]: the configuration, as written and as meant;
+//! - [`plan`]: what ADD will do, decided before anything is touched;
+//! - [`shared`]: the bridge itself, which is never undone;
+//! - [`add`], [`del`], [`check`]: the verbs.
+
+use cni::Plugin;
+use cni::attach::Attached;
+use cni::call::{Add, Call, Check, Del, Gc};
+use cni::delegate;
+use cni::error::{OrFail, Result};
+use linux::rtnl::Rtnl;
+
+pub mod conf;
+pub mod plan;
+
+pub mod shared;
+
+pub mod add;
+pub mod check;
+pub mod del;
+
+/// The name in records.
+const PLUGIN: &str = "bridge";
+
+/// The plugin.
+pub struct Bridge;
+
+impl Plugin for Bridge {
+    type Conf = conf::Raw;
+
+    fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
+        add::add(add, conf)
+    }
+
+    fn del(del: &Del, conf: conf::Raw) -> Result<()> {
+        del::del(del, conf)
+    }
+
+    fn check(check: &Check, conf: conf::Raw) -> Result<()> {
+        check::check(check, conf)
+    }
+
+    fn status(call: &Call, conf: conf::Raw) -> Result<()> {
+        let conf = conf::Conf::meant(conf, call)?;
+        let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+        shared::refuse_other_kinds(&host, &conf)?;
+        delegate::status(conf.addressing.plugin(), call)
+    }
+
+    fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
+        del::gc(gc, conf)
+    }
+}

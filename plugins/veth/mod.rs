@@ -1,0 +1,53 @@
+//! `veth`, also installed as `ptp`: connects a container to the host by a routed pair.
+//!
+//! - [`conf`]: the configuration, as written and as meant;
+//! - [`plan`]: what ADD will do, decided before anything is touched;
+//! - [`add`], [`check`]: the verbs that are more than a line.
+
+use cni::Plugin;
+use cni::attach::Attached;
+use cni::call::{Add, Call, Check, Del, Gc};
+use cni::delegate;
+use cni::error::Result;
+
+use crate::attachment::release;
+
+pub mod conf;
+pub mod plan;
+
+pub mod add;
+pub mod check;
+
+/// The name in records.
+const PLUGIN: &str = "veth";
+
+/// The plugin.
+pub struct Veth;
+
+impl Plugin for Veth {
+    type Conf = conf::Raw;
+
+    fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
+        add::add(add, conf)
+    }
+
+    fn del(del: &Del, conf: conf::Raw) -> Result<()> {
+        let conf = conf::Conf::meant(conf)?;
+        // A host end that the Go plugin made stands alone.
+        release::del(PLUGIN, del, Some(&conf.ipam), |_, link| link.master.is_none())
+    }
+
+    fn check(check: &Check, conf: conf::Raw) -> Result<()> {
+        check::check(check, conf)
+    }
+
+    fn status(call: &Call, conf: conf::Raw) -> Result<()> {
+        let conf = conf::Conf::meant(conf)?;
+        delegate::status(Some(&conf.ipam), call)
+    }
+
+    fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
+        let conf = conf::Conf::meant(conf)?;
+        release::gc(PLUGIN, gc, Some(&conf.ipam))
+    }
+}
