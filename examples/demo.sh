@@ -27,7 +27,9 @@ ip link set lo up
 export CNI_PATH=$bin NETCONFPATH=$here/conf
 pods=(red blue)
 
-say() { printf '\n\e[1m# %s\e[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
+say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
 run() { printf '$ %s\n' "$*"; "$bin/$1" "${@:2}"; }
 pod() { printf '$ netns exec %s\n' "$*"; "$bin/netns" exec "$@"; }
 
@@ -53,6 +55,9 @@ on_exit() {
 }
 trap on_exit EXIT
 trap 'exit 130' INT TERM HUP
+
+say 'In a private world, where /run and /var/lib are empty:'
+printf '$ export CNI_PATH=%s\n$ export NETCONFPATH=%s\n' "$CNI_PATH" "$NETCONFPATH"
 
 say 'Two namespaces, and an attachment to the network of conf/10-jackfield.conflist for each'
 for name in "${pods[@]}"; do
