@@ -17,7 +17,7 @@ use asked::Environment;
 use clap::ArgMatches;
 use cni::call::Attachment;
 use cni::conflist::list::List;
-use cni::conflist::{OnFailure, Request, Runtime, folder};
+use cni::conflist::{self, OnFailure, Request, Runtime, folder};
 use cni::error::{Code, Error, OrFail, Result};
 use cni::name::PluginName;
 use linux::netns::NetNs;
@@ -38,19 +38,21 @@ fn main() -> ExitCode {
         Some((verb, typed)) => perform(verb, typed),
         None => command.print_help().or_fail(Code::IO, || "write the help page".into()),
     };
-    done.map_or_else(
+    let code = done.map_or_else(
         |error| {
             complain(&told(&error));
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,
-    )
+    );
+    conflist::end_of_signals();
+    code
 }
 
 fn perform(verb: &str, typed: &ArgMatches) -> Result<()> {
     let environment = Environment::of_this_process()?;
     let network = typed.get_one::<String>("network").map_or("", String::as_str);
-    let runtime = Runtime { overhear: pass_on, ..Runtime::new(environment.path.clone()) };
+    let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(environment.path.clone()) };
     let known = || configured(&environment.conf, network);
     match verb {
         "gc" => runtime.gc(&known()?, None),

@@ -1,6 +1,7 @@
 //! The order of things: which plugins run, when, and what follows a failure.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
 
@@ -302,6 +303,44 @@ fn operations_on_one_container_follow_each_other_and_containers_go_beside_each_o
         early.finish().result();
         late.finish().result();
         assert_eq!(tool.stubs[1].verbs(), ["ADD", "ADD"]);
+    });
+}
+
+#[test]
+fn an_interrupted_add_is_undone_before_the_runtime_ends() {
+    lab(|host| {
+        for (number, name) in [(1, "HUP"), (2, "INT"), (15, "TERM")] {
+            let stub = format!("signal-{name}");
+            let tool = Tool::with_stubs(host, &[&stub, "after"]);
+            tool.network("1.0.0", &json!({}));
+            tool.stubs[0].hangs("ADD");
+            let mut add = tool.call("add").start();
+            tool.stubs[0].wait_for(&mut add);
+            add.signal(name);
+            let outcome = add.finish();
+            assert_eq!(outcome.status().signal(), Some(number), "{outcome}");
+            assert!(outcome.stdout().is_empty(), "{outcome}");
+            assert_eq!(tool.verbs(), [vec!["ADD", "DEL"], vec!["DEL"]]);
+            assert!(!tool.record().exists());
+        }
+    });
+}
+
+#[test]
+fn whoever_waits_for_his_turn_can_be_stopped() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.0.0", &json!({}));
+        tool.stubs[0].hangs("ADD");
+        let mut early = tool.call("add").start();
+        tool.stubs[0].wait_for(&mut early);
+        let mut late = tool.call("del").start();
+        waits_for_the_lock(&mut late);
+        late.signal("INT");
+        assert_eq!(late.finish().status().signal(), Some(2));
+        tool.stubs[0].release();
+        early.finish().result();
+        assert_eq!(tool.verbs(), [["ADD"]]);
     });
 }
 

@@ -25,6 +25,7 @@ pub mod folder;
 mod derive;
 
 mod answer;
+mod probe;
 
 pub mod cache;
 
@@ -40,10 +41,12 @@ use serde_json::value::RawValue;
 use self::cache::{Cache, Record};
 use self::derive::Extra;
 use self::list::{List, Plugin};
+use self::lock::Turn;
 use self::object::Object;
 use crate::call::{Attachment, Verb};
 use crate::error::{Code, Error, Faults, OrFail, Result};
 use crate::exec;
+use crate::hold;
 use crate::name::{ContainerId, IfName, PluginName};
 
 /// Runs plugins for containers.
@@ -55,6 +58,14 @@ pub struct Runtime {
     pub cache: Cache,
     /// Gets what a plugin wrote on stderr, succeeded or not. Nothing by default.
     pub overhear: fn(&PluginName, &[u8]),
+    /// INT, TERM and HUP wait from the moment when plugins begin to change something until [`end_of_signals`]; the
+    /// plugin that runs gets them too, and an ADD is undone. For programs that do nothing else; not the default.
+    pub hold_signals: bool,
+}
+
+/// Lets the signals through that a [`Runtime`] held; if one had arrived, the process ends here by it.
+pub fn end_of_signals() {
+    hold::end();
 }
 
 /// What a runtime wants for a container: one interface of it in one network.
@@ -103,7 +114,7 @@ pub enum OnFailure {
 impl Runtime {
     /// A runtime with libcni's cache.
     pub fn new(path: Vec<PathBuf>) -> Runtime {
-        Runtime { path, cache: Cache::default(), overhear: |_, _| {} }
+        Runtime { path, cache: Cache::default(), overhear: |_, _| {}, hold_signals: false }
     }
 
     /// ADD: runs the plugins in order, each with the result of the one before it, and answers with the last one's, as
@@ -119,7 +130,7 @@ impl Runtime {
         for plugin in &list.plugins {
             exec::find(&plugin.program, &self.path).doing(|| failed(plugin, "add"))?;
         }
-        let _turn = self.cache.turn(&request.container)?;
+        let _turn = self.turn(&request.container)?;
         let on_failure = match self.cache.read(&attachment) {
             Ok(None) => on_failure,
             Ok(Some(record)) if record.result.is_some() => {
@@ -162,13 +173,25 @@ impl Runtime {
     fn attach(&self, list: &List, request: &Request) -> Result<Box<RawValue>> {
         let mut prev: Option<Box<RawValue>> = None;
         for plugin in &list.plugins {
+            hold::refuse_when_arrived()?;
             let extra = Extra::Attachment { capabilities: &request.capabilities, prev: prev.as_deref() };
             let result = self
                 .run(list, plugin, Verb::Add, Some(request), &extra)
                 .and_then(|stdout| answer::result(&stdout, &list.version));
             prev = Some(result.doing(|| failed(plugin, "add"))?);
         }
+        hold::refuse_when_arrived()?;
         prev.ok_or_else(|| Error::config("no plugin configs found"))
+    }
+
+    /// Signals are held only now: whoever waits for his turn can be stopped.
+    fn turn(&self, container: &ContainerId) -> Result<Turn> {
+        let turn = self.cache.turn(container)?;
+        self.hold().map(|()| turn)
+    }
+
+    fn hold(&self) -> Result<()> {
+        if self.hold_signals { hold::begin() } else { Ok(()) }
     }
 
     /// CHECK: asks every plugin whether the attachment is as ADD left it.
@@ -211,7 +234,7 @@ impl Runtime {
     /// The first plugin's that fails, with its code. The plugins before it are not run, as the specification has it,
     /// and the attachment is not forgotten.
     pub fn del(&self, list: &List, request: &Request) -> Result<()> {
-        let _turn = self.cache.turn(&request.container)?;
+        let _turn = self.turn(&request.container)?;
         self.detach(list, request)
     }
 
@@ -244,6 +267,7 @@ impl Runtime {
             return Ok(());
         }
         let _turn = self.cache.turn_alone()?;
+        self.hold()?;
         let lives = |who: &Attachment| {
             valid.is_some_and(|valid| {
                 valid.iter().any(|(id, name)| *id == who.container && *name == who.ifname)
@@ -252,6 +276,7 @@ impl Runtime {
         let mut faults = Faults::default();
         for record in faults.note(self.cache.of_network(&list.name)).unwrap_or_default() {
             let Attachment { container, ifname, .. } = &record.attachment;
+            hold::refuse_when_arrived()?;
             if !lives(&record.attachment) {
                 let request = Request::new(container.clone(), ifname.clone(), record.netns.clone());
                 let request = Request { args: record.args, capabilities: record.capabilities, ..request };
@@ -279,45 +304,6 @@ impl Runtime {
                 .map(drop)
                 .doing(|| failed(plugin, "status"))
         })
-    }
-
-    /// VERSION: the versions that a plugin speaks.
-    ///
-    /// # Errors
-    /// Code 7 when the plugin is not there, 6 when its answer is none.
-    pub fn versions(&self, plugin: &PluginName) -> Result<Vec<String>> {
-        let program = exec::find(plugin, &self.path)?;
-        let dummy = || OsString::from("dummy");
-        let env = [
-            ("CNI_COMMAND", OsString::from(Verb::Version.as_str())),
-            ("CNI_CONTAINERID", OsString::new()),
-            ("CNI_NETNS", dummy()),
-            ("CNI_IFNAME", dummy()),
-            ("CNI_ARGS", OsString::new()),
-            ("CNI_PATH", dummy()),
-        ];
-        answer::versions(exec::run(&program, &env, br#"{"cniVersion":"1.1.0"}"#)?)
-    }
-
-    /// Checks that every plugin is there and speaks the list's version, and answers with the capabilities that any of
-    /// them declares.
-    ///
-    /// # Errors
-    /// Code 1 for a plugin that does not speak it; else as [`Runtime::versions`].
-    pub fn validate(&self, list: &List) -> Result<Vec<String>> {
-        let mut capabilities = Vec::new();
-        for plugin in &list.plugins {
-            let versions = self.versions(&plugin.program).doing(|| failed(plugin, "version"))?;
-            if !versions.iter().any(|version| version == list.version.as_str()) {
-                let (program, version) = (&plugin.program, list.version.as_str());
-                let why = format!("plugin {program} does not support config version {version:?}");
-                return Err(Error::new(Code::INCOMPATIBLE_VERSION, why));
-            }
-            capabilities.extend(plugin.capabilities.iter().cloned());
-        }
-        capabilities.sort();
-        capabilities.dedup();
-        Ok(capabilities)
     }
 
     fn run(
