@@ -5,7 +5,8 @@
 mod differences;
 mod twin;
 
-use twin::twins;
+use crate::lab::world::Need;
+use twin::{twins, twins_with};
 
 #[test]
 fn a_command_may_be_abbreviated_and_an_unknown_one_is_refused() {
@@ -355,6 +356,19 @@ fn what_exec_mounts_stays_inside_and_what_the_host_mounts_arrives() {
     twins(script, |story| {
         assert_eq!(story.statuses(), [0, 0, 255]);
         story.tells(&["out: 1", "0", "1", "err: \"mount --make-rslave /\" failed: Invalid argument"]);
+    });
+}
+
+#[test]
+fn exec_leaves_the_control_group_of_a_vrf() {
+    let script = "
+        mkdir $told/groups; mount -t cgroup2 groups $told/groups; group=rs-netns-test/vrf/red
+        mkdir -p $told/groups/$group; netns add rs-a
+        join=\"echo \\$\\$ >$told/groups/$group/cgroup.procs; grep ^0: /proc/self/cgroup\"
+        sh -c \"$join; exec $TOOL exec rs-a grep ^0: /proc/self/cgroup\"
+        cd $told/groups; rmdir -p $group";
+    twins_with(&[Need::RealRoot], script, |story| {
+        story.tells(&["0::/rs-netns-test/vrf/red", "0::/rs-netns-test/vrf"]);
     });
 }
 

@@ -1,5 +1,5 @@
 //! `netns`: named network namespaces by hand, as `ip netns` has them: the same names, words, messages and
-//! exit statuses (docs/netns.md lists the few places where it is right to differ).
+//! exit statuses (docs/differences.md lists the few places where it is right to differ).
 //!
 //! - [`words`]: from what was typed, with iproute2's abbreviations, to a request
 //! - [`page`]: the command line as a newcomer reads it

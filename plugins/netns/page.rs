@@ -5,6 +5,12 @@ use std::ffi::OsString;
 
 const ABOUT: &str = "Make network namespaces, list them, run programs in them, and delete them";
 
+const USAGE: &str = "\
+netns [--json [--pretty]] [list]
+       netns add NAME
+       netns delete NAME
+       netns exec NAME PROGRAM [ARGUMENT...]";
+
 const EXAMPLES: &str = "\
 A network namespace is a network of its own: its own links, addresses, routes and firewall rules. A name is
 a file in /run/netns that keeps the namespace alive without a process in it. The names are those of
@@ -17,7 +23,7 @@ Examples:
   netns exec blue ip link set lo up    run a program in it
   netns exec blue ping -c1 127.0.0.1
   netns exec blue sh                   look around in it; `exit` leaves it
-  netns list
+  netns                                list the names
   netns delete blue                    also ends it, unless something still runs in it
 
 Namespaces need root. Without it, try in a world of your own:
@@ -29,7 +35,7 @@ pub(crate) fn command() -> Command {
         .about(ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(EXAMPLES)
-        .override_usage("netns [OPTIONS] [COMMAND [WORD...]]")
+        .override_usage(USAGE)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .arg(flag("json", 'j', "Write the list as JSON"))
@@ -83,7 +89,7 @@ Fails if the name is taken.",
 
 fn delete() -> Command {
     with_words("delete")
-        .about("Take a name away, and with the last name or program the namespace")
+        .about("Take a name away; the namespace ends when nothing uses it any more")
         .override_usage("netns delete NAME")
         .after_help(
             "The namespace lives on while a program runs in it or another name leads to it. When it ends, its

@@ -1,4 +1,4 @@
-//! Where `netns` is right to differ from `ip netns` (docs/netns.md).
+//! Where `netns` is right to differ from `ip netns` (docs/differences.md).
 
 use super::twin::alone;
 

@@ -1,7 +1,8 @@
 //! Twin worlds: the same lines with `ip netns` in one and with `netns` in the other must tell the same story.
 
 use crate::lab::host::Host;
-use crate::lab::lab;
+use crate::lab::world::Need;
+use crate::lab::{lab, lab_with};
 use std::process::Output;
 
 /// What every script finds: a fresh /run, and
@@ -54,7 +55,12 @@ impl Story {
 
 /// Runs the lines in both worlds, asserts that they tell the same, and hands it on for a closer look.
 pub fn twins(script: &str, look: impl FnOnce(&Story)) {
-    lab(|host| {
+    twins_with(&[], script, look);
+}
+
+/// The same in a world that offers something more.
+pub fn twins_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)) {
+    lab_with(needs, |host| {
         let (ours, theirs) = (tell(host, "netns", script), tell(host, "ip", script));
         assert!(
             ours.0 == theirs.0,

@@ -20,7 +20,7 @@ pub(super) fn leave() -> Result<()> {
 /// The group above the VRF's, from `/proc/self/cgroup`; none outside a VRF.
 fn group_above(groups: &str) -> Option<&str> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    own.split_once("/vrf/").map(|(above, _)| above)
+    own.get(..own.find("/vrf/")? + "/vrf".len())
 }
 
 /// Where the unified hierarchy is mounted, from `/proc/self/mounts`.
@@ -38,8 +38,8 @@ mod tests {
 
     #[test]
     fn finds_the_group_above_a_vrf_and_only_there() {
-        assert_eq!(group_above("4:memory:/a/vrf/no\n0::/user.slice/vrf/red\n"), Some("/user.slice"));
-        assert_eq!(group_above("0::/vrf/red\n"), Some(""));
+        assert_eq!(group_above("4:memory:/a/vrf/no\n0::/user.slice/vrf/red\n"), Some("/user.slice/vrf"));
+        assert_eq!(group_above("0::/vrf/red\n"), Some("/vrf"));
         assert_eq!(group_above("0::/user.slice/session-1.scope\n"), None);
         assert_eq!(group_above(""), None);
     }
