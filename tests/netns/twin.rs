@@ -34,17 +34,17 @@ files() { stat -c 'file: %n %a %F' /run/netns /run/netns/* 2>/dev/null || true; 
 "#;
 
 /// What one twin told.
-pub struct Story(pub Vec<String>);
+pub(super) struct Story(pub(super) Vec<String>);
 
 impl Story {
     /// The exit statuses, in order.
-    pub fn statuses(&self) -> Vec<i32> {
+    pub(super) fn statuses(&self) -> Vec<i32> {
         let statuses = self.0.iter().filter_map(|line| line.strip_prefix("status: "));
         statuses.map(|status| status.parse().expect("a number")).collect()
     }
 
     /// Asserts that these lines were told, in this order, perhaps among others.
-    pub fn tells(&self, lines: &[&str]) -> &Story {
+    pub(super) fn tells(&self, lines: &[&str]) -> &Story {
         let mut told = self.0.iter();
         for line in lines {
             assert!(told.any(|other| other == line), "not told, or not in order: {line}\n{:#?}", self.0);
@@ -54,12 +54,12 @@ impl Story {
 }
 
 /// Runs the lines in both worlds, asserts that they tell the same, and hands it on for a closer look.
-pub fn twins(script: &str, look: impl FnOnce(&Story)) {
+pub(super) fn twins(script: &str, look: impl FnOnce(&Story)) {
     twins_with(&[], script, look);
 }
 
 /// The same in a world that offers something more.
-pub fn twins_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)) {
+pub(super) fn twins_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)) {
     lab_with(needs, |host| {
         let (ours, theirs) = (tell(host, "netns", script), tell(host, "ip", script));
         assert!(
@@ -73,7 +73,7 @@ pub fn twins_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)) {
 }
 
 /// Runs the lines with our program alone: for what `ip netns` does otherwise, or not at all.
-pub fn alone(script: &str, look: impl FnOnce(&Story)) {
+pub(super) fn alone(script: &str, look: impl FnOnce(&Story)) {
     lab(|host| look(&tell(host, "netns", script)));
 }
 
