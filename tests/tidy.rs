@@ -167,7 +167,8 @@ fn has_word(line: &str, word: &str) -> bool {
         let after = line.get(at + word.len()..).and_then(|l| l.chars().next());
         let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         let open_end = word.ends_with(char::is_alphanumeric);
-        !part(before) && !(open_end && part(after))
+        let longer = part(before) || (open_end && part(after));
+        !longer
     })
 }
 
