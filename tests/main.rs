@@ -27,5 +27,6 @@ mod lab;
 mod netns;
 mod result;
 mod status;
+mod switching;
 mod tidy;
 mod version;
