@@ -54,19 +54,15 @@ fn perform(verb: &str, typed: &ArgMatches) -> Result<()> {
     let network = typed.get_one::<String>("network").map_or("", String::as_str);
     let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(environment.path.clone()) };
     let known = || configured(&environment.conf, network);
+    let request = || environment.request(typed);
+    let added = |request: &Request| known().or_else(|gone| remembered(&runtime, network, request, gone));
     match verb {
+        "add" => add(&runtime, &known()?, &request()?),
+        "check" => request().and_then(|request| runtime.check(&added(&request)?, &request)),
+        "del" => request().and_then(|request| runtime.del(&added(&request)?, &request)),
         "gc" => runtime.gc(&known()?, None),
         "status" => runtime.status(&known()?),
-        verb => {
-            let request = environment.request(typed)?;
-            match verb {
-                "add" => add(&runtime, &known()?, &request),
-                "check" => runtime
-                    .check(&known().or_else(|gone| remembered(&runtime, network, &request, gone))?, &request),
-                _ => runtime
-                    .del(&known().or_else(|gone| remembered(&runtime, network, &request, gone))?, &request),
-            }
-        }
+        other => Err(Error::internal(format!("{other} is no command"))),
     }
 }
 

@@ -14,15 +14,10 @@ use crate::value::Value;
 pub(super) fn result(stdout: &[u8], version: &Version) -> Result<Box<RawValue>> {
     let read = || -> Result<Box<RawValue>> {
         let mut object = Object::parse(stdout)?;
-        let own =
-            object.get_folded("cniVersion").and_then(|own| serde_json::from_str::<String>(own.get()).ok());
-        let own = match own.filter(|own| !own.is_empty()) {
-            Some(own) => Version::parse(&own)?,
-            None => {
-                object.set("cniVersion", raw(version.as_str()));
-                version.clone()
-            }
-        };
+        if own_version(&object).is_empty() {
+            object.set("cniVersion", raw(version.as_str()));
+        }
+        let own = Version::parse(&own_version(&object))?;
         // Only its shape is looked at: what we do not know in it travels on.
         Success::read(&Value::parse(object.text().as_bytes())?, known(&own)?)?;
         Ok(verbatim(object.text()))
@@ -34,9 +29,7 @@ pub(super) fn result(stdout: &[u8], version: &Version) -> Result<Box<RawValue>> 
 pub(super) fn convert(result: &RawValue, to: &Version) -> Result<Box<RawValue>> {
     let convert = || -> Result<Box<RawValue>> {
         let object = Object::parse(result.get().as_bytes())?;
-        let own =
-            object.get_folded("cniVersion").and_then(|own| serde_json::from_str::<String>(own.get()).ok());
-        let own = Version::parse(&own.unwrap_or_default())?;
+        let own = Version::parse(&own_version(&object))?;
         if own == *to {
             return Ok(result.to_owned());
         }
@@ -46,6 +39,12 @@ pub(super) fn convert(result: &RawValue, to: &Version) -> Result<Box<RawValue>> 
     convert().or_fail(Code::DECODE, || {
         format!("failed to convert cached result to config version {:?}", to.as_str())
     })
+}
+
+/// The `cniVersion` of a result; empty where it says none.
+fn own_version(result: &Object) -> String {
+    let own = result.get_folded("cniVersion").and_then(|own| serde_json::from_str(own.get()).ok());
+    own.unwrap_or_default()
 }
 
 fn known(version: &Version) -> Result<Spec> {
