@@ -23,7 +23,7 @@ fn three<'a>(host: &'a crate::lab::host::Host, version: &str) -> Tool<'a> {
 #[test]
 fn every_plugin_gets_every_variable_and_all_get_the_same() {
     lab(|host| {
-        // ENV-21, -22, DRV-11
+        // ENV-21, -22, DRV-11, RTL-07
         let tool = three(host, "1.0.0");
         for verb in ["add", "check", "del"] {
             tool.run(verb);

@@ -85,6 +85,7 @@ mod tests {
 
     #[test]
     fn a_plugin_without_version_speaks_the_oldest_ones_only() {
+        // VSN-09
         let versions = |code, stdout| versions(output(code, stdout));
         let old = versions(1, r#"{"code":4,"msg":"unknown CNI_COMMAND: VERSION"}"#).unwrap();
         assert_eq!(old, ["0.1.0"]);
