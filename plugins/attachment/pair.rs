@@ -42,7 +42,8 @@ pub struct Wanted<'a> {
     pub mac: Mac,
     /// MTU of both ends in bytes; `None` is the kernel's default.
     pub mtu: Option<u32>,
-    /// The bridge that the host end is a port of, and its settings there.
+    /// The bridge that the host end is a port of, and its settings there. Such a host end is up from its first instant;
+    /// another one is left down, for its own settings.
     pub port: Option<(&'a Link, Port)>,
 }
 
@@ -92,6 +93,7 @@ impl<'a> Sides<'a> {
             mtu: wanted.mtu,
             master: wanted.port.as_ref().map(|(bridge, _)| bridge.index),
             group: mark::GROUP,
+            host_up: wanted.port.is_some(),
             queues: 1,
         };
         let pair = trail.step(|| self.host.create_veth(&pair).doing(|| "failed to make veth pair".into()))?;

@@ -41,8 +41,11 @@ pub fn ensure_bridge(host: &Rtnl, conf: &Conf) -> Result<Link> {
     let wanted = BridgeSpec { name, mac: Mac::random(), mtu: conf.mtu, vlan_filtering: false };
     let link = match host.ensure_bridge(&wanted).doing(doing)? {
         Ensured::Made(link) => {
-            // A kernel without IPv6 listens to no router either.
-            let _ = Sysctl { family: Family::V6, link: name, key: "accept_ra" }.write("0");
+            // It listens to no router, and its addresses can be used at once: nobody else can have them yet. A kernel
+            // without IPv6 does not have these keys, nor the need.
+            for key in ["accept_ra", "accept_dad"] {
+                let _ = Sysctl { family: Family::V6, link: name, key }.write("0");
+            }
             link
         }
         Ensured::Found(link) if link.is_kind("bridge") => link,

@@ -48,8 +48,11 @@ fn connect(trail: &mut Trail, add: &Add, conf: &Conf, sides: &Sides<'_>) -> Resu
 
 /// The gateways become addresses of the host end, and the container's addresses lie behind it.
 fn configure_host_end(host: &Rtnl, plan: &Plan, index: u32, name: &str) -> Result<()> {
-    // The host must not take routes from a container. A kernel without IPv6 does not.
-    let _ = Sysctl { family: Family::V6, link: name, key: "accept_ra" }.write("0");
+    // The host takes no routes from a container, and can ask for its address at once: a tentative link-local address would
+    // keep it from doing so for a second or two. A kernel without IPv6 does not have these keys, nor the need.
+    for key in ["accept_ra", "accept_dad"] {
+        let _ = Sysctl { family: Family::V6, link: name, key }.write("0");
+    }
     let alone = AddressFlags { nodad: true, noprefixroute: true };
     let addresses = plan.gateways.iter().map(|gateway| {
         Request::add_address(index, *gateway, alone)
@@ -59,5 +62,5 @@ fn configure_host_end(host: &Rtnl, plan: &Plan, index: u32, name: &str) -> Resul
         let doing = format!("failed to add route on host to {destination}");
         Request::add_route(&to_container(*destination, index)).in_order_to(doing)
     });
-    host.all(addresses.chain(routes)).doing(|| format!("failed to configure host end {name}"))
+    host.all(addresses.chain([Request::set_up(index)]).chain(routes)).doing(|| format!("failed to configure host end {name}"))
 }

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -32,7 +33,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
         Err(error) => return no_verb(&env, &error),
     };
     let begun = die_with_the_parent(&env).and_then(|()| hold::begin());
-    let mut stdin = Vec::new();
+    let mut stdin = Vec::with_capacity(8192);
     let read =
         std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let asked = stdin.clone();
@@ -109,9 +110,16 @@ fn say(document: &Json) -> std::io::Result<()> {
     let mut text = Vec::new();
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indented))?;
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&text)?;
-    stdout.flush()
+    // std's stdout would split the text at its last line end, and wake the reader twice.
+    let mut rest = text.as_slice();
+    while !rest.is_empty() {
+        match nix::unistd::write(std::io::stdout(), rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// A line for people. There is nobody to tell when it cannot be written.

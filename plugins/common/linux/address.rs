@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags as Bits, AddressHeaderFlags, AddressMessage, AddressScope,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use crate::error::Result;
+use crate::rtnl::message::RtnlMessage;
 use crate::rtnl::{Request, Rtnl};
 
 /// IPv4 or IPv6.
@@ -83,13 +84,13 @@ impl Request {
             message.attributes.push(AddressAttribute::Broadcast(last));
         }
         let doing = format!("add address {net} to link {link}");
-        Request::new(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, doing)
+        Request::new(RtnlMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, doing)
     }
 
     /// Deletes an address; one already gone is deleted.
     pub fn delete_address(link: u32, net: IpNetwork) -> Request {
         let doing = format!("delete address {net} from link {link}");
-        Request::new(RouteNetlinkMessage::DelAddress(named(link, net)), 0, doing)
+        Request::new(RtnlMessage::DelAddress(named(link, net)), 0, doing)
             .forgiving(&[Errno::EADDRNOTAVAIL, Errno::ENODEV])
     }
 }
@@ -119,7 +120,7 @@ impl Rtnl {
         let mut question = AddressMessage::default();
         question.header.index = link;
         let doing = format!("list the addresses of link {link}");
-        let found = self.dump(RouteNetlinkMessage::GetAddress(question), &doing)?;
+        let found = self.dump(RtnlMessage::GetAddress(question), &doing)?;
         Ok(found.into_iter().filter_map(read).collect())
     }
 }
@@ -143,8 +144,8 @@ fn broadcast(net: IpNetwork) -> Option<Ipv4Addr> {
     }
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Address> {
-    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+fn read(message: RtnlMessage) -> Option<Address> {
+    let RtnlMessage::NewAddress(message) = message else { return None };
     let mut bits = Bits::from_bits_retain(message.header.flags.bits().into());
     let (mut local, mut address) = (None, None);
     for attribute in message.attributes {
@@ -172,7 +173,7 @@ mod tests {
 
     fn attributes(net: &str, flags: AddressFlags) -> Vec<AddressAttribute> {
         match Request::add_address(3, net.parse().unwrap(), flags).what() {
-            RouteNetlinkMessage::NewAddress(message) => message.attributes.clone(),
+            RtnlMessage::NewAddress(message) => message.attributes.clone(),
             other => panic!("{other:?} adds no address"),
         }
     }
@@ -198,7 +199,7 @@ mod tests {
     fn on_a_point_to_point_link_the_local_address_is_ours() {
         let mut message = named(3, "10.0.0.1/32".parse().unwrap());
         message.attributes[1] = AddressAttribute::Address([10, 0, 0, 2].into());
-        let address = read(RouteNetlinkMessage::NewAddress(message)).unwrap();
+        let address = read(RtnlMessage::NewAddress(message)).unwrap();
         assert_eq!(address.net.to_string(), "10.0.0.1/32");
         assert_eq!(address.link, 3);
     }

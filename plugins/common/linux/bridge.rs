@@ -1,10 +1,10 @@
 //! Bridges and their ports.
 
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo,
+    LinkMessage,
 };
 use nix::errno::Errno;
 
@@ -30,7 +30,7 @@ pub struct BridgeSpec<'a> {
 /// What [`Rtnl::ensure_bridge`] met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ensured {
-    /// It was not there; it is now, as specified and up.
+    /// It was not there; it is now, as specified and down, so that it can be given settings before it comes up.
     Made(Link),
     /// A link of this name was there, and was left as it is: look at its kind and at whether it is up.
     Found(Link),
@@ -84,7 +84,7 @@ impl Request {
     pub fn set_port(link: u32, port: &Port) -> Request {
         let mut message = link::about(link);
         message.attributes.push(port.attribute());
-        Request::new(RouteNetlinkMessage::NewLink(message), 0, format!("set options of port {link}"))
+        Request::new(RtnlMessage::NewLink(message), 0, format!("set options of port {link}"))
     }
 
     /// Sets the options of a new port, if it is one, and the alias of its link, by one message.
@@ -96,11 +96,7 @@ impl Request {
         let mut message = link::about(link);
         message.attributes.push(LinkAttribute::IfAlias(alias.into()));
         message.attributes.extend(port.map(Port::attribute));
-        Request::new(
-            RouteNetlinkMessage::NewLink(message),
-            0,
-            format!("set alias and options of link {link}"),
-        )
+        Request::new(RtnlMessage::NewLink(message), 0, format!("set alias and options of link {link}"))
     }
 }
 
@@ -121,14 +117,14 @@ impl Rtnl {
         }
     }
 
-    /// Makes a bridge, up.
+    /// Makes a bridge, down: settings such as `accept_dad` have to be there before it comes up.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EOPNOTSUPP` where the kernel has no bridges.
     pub fn create_bridge(&self, bridge: &BridgeSpec<'_>) -> Result<Link> {
         let doing = format!("create bridge {}", bridge.name);
         let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
-        let request = Request::new(RouteNetlinkMessage::NewLink(message(bridge)), flags, doing.as_str());
+        let request = Request::new(RtnlMessage::NewLink(message(bridge)), flags, doing.as_str());
         // Linux before 6.2 has no echo for links and has to be asked.
         match self.send_for_echo(request)?.and_then(link::read) {
             Some(made) => Ok(made),
@@ -147,8 +143,6 @@ impl Rtnl {
 
 fn message(bridge: &BridgeSpec<'_>) -> LinkMessage {
     let mut message = LinkMessage::default();
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     let options = if bridge.vlan_filtering { vec![InfoBridge::VlanFiltering(true)] } else { Vec::new() };
     message.attributes = vec![
         LinkAttribute::IfName(bridge.name.into()),

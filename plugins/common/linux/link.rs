@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use netlink_packet_route::RouteNetlinkMessage;
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_route::link::{
     InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
@@ -143,7 +143,7 @@ impl Request {
 
     /// Deletes a link, and with a veth its other end; a link already gone is deleted.
     pub fn delete_link(link: u32) -> Request {
-        let message = RouteNetlinkMessage::DelLink(about(link));
+        let message = RtnlMessage::DelLink(about(link));
         Request::new(message, 0, format!("delete link {link}")).forgiving(&[Errno::ENODEV])
     }
 
@@ -151,7 +151,7 @@ impl Request {
     pub fn delete_link_named(name: &str) -> Request {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.into()));
-        Request::new(RouteNetlinkMessage::DelLink(message), 0, format!("delete link {name}"))
+        Request::new(RtnlMessage::DelLink(message), 0, format!("delete link {name}"))
             .forgiving(&[Errno::ENODEV])
     }
 }
@@ -165,7 +165,7 @@ impl Rtnl {
         let mut question = question();
         question.attributes.push(LinkAttribute::IfName(name.into()));
         let doing = || format!("look up link {name}");
-        Ok(self.look_up(RouteNetlinkMessage::GetLink(question), doing)?.and_then(read))
+        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(read))
     }
 
     /// The link with this number, if there is one.
@@ -176,7 +176,7 @@ impl Rtnl {
         let mut question = question();
         question.header.index = link;
         let doing = || format!("look up link {link}");
-        Ok(self.look_up(RouteNetlinkMessage::GetLink(question), doing)?.and_then(read))
+        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(read))
     }
 
     /// The links that fit a filter.
@@ -190,7 +190,7 @@ impl Rtnl {
             question.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
         }
         question.attributes.extend(filter.master.map(LinkAttribute::Controller));
-        let found = self.dump(RouteNetlinkMessage::GetLink(question), "list links")?;
+        let found = self.dump(RtnlMessage::GetLink(question), "list links")?;
         // The kernel takes the filter as a wish: for a kind that it does not know it lists everything.
         let fits = |link: &Link| {
             filter.kind.is_none_or(|kind| link.is_kind(kind))
@@ -290,7 +290,7 @@ impl Rtnl {
         let came_up = self.watch_links(patience, &doing, |event| {
             let seen = match event {
                 None => Some(self.link_by_index(link)?.ok_or_else(gone)?),
-                Some(RouteNetlinkMessage::DelLink(m)) if m.header.index == link && !is_from_bridge(&m) => {
+                Some(RtnlMessage::DelLink(m)) if m.header.index == link && !is_from_bridge(&m) => {
                     return Err(gone());
                 }
                 Some(event) => read(event).filter(|seen| seen.index == link),
@@ -327,18 +327,18 @@ fn switch(link: u32, flag: LinkFlags, on: bool, doing: String) -> Request {
     let mut message = about(link);
     message.header.change_mask = flag;
     message.header.flags.set(flag, on);
-    Request::new(RouteNetlinkMessage::NewLink(message), 0, doing)
+    Request::new(RtnlMessage::NewLink(message), 0, doing)
 }
 
 fn set(link: u32, attribute: LinkAttribute, doing: String) -> Request {
     let mut message = about(link);
     message.attributes.push(attribute);
-    Request::new(RouteNetlinkMessage::NewLink(message), 0, doing)
+    Request::new(RtnlMessage::NewLink(message), 0, doing)
 }
 
 /// Reads the kernel's description of a link.
-pub(crate) fn read(message: RouteNetlinkMessage) -> Option<Link> {
-    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+pub(crate) fn read(message: RtnlMessage) -> Option<Link> {
+    let RtnlMessage::NewLink(message) = message else { return None };
     if is_from_bridge(&message) {
         return None;
     }

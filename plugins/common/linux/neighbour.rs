@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -31,7 +31,7 @@ impl Request {
             NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
         ];
         let doing = format!("set neighbour {ip} at {mac} on link {link}");
-        Request::new(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, doing)
+        Request::new(RtnlMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE, doing)
     }
 
     /// Makes a link send a gratuitous ARP whenever its address changes or it comes up: what the sysctl
@@ -47,7 +47,7 @@ impl Request {
         let settings = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting.concat()));
         let mut message = link::about(link);
         message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![settings])]));
-        Request::new(RouteNetlinkMessage::NewLink(message), 0, format!("set arp_notify of link {link}"))
+        Request::new(RtnlMessage::NewLink(message), 0, format!("set arp_notify of link {link}"))
     }
 
     /// Makes the kernel announce the addresses of a link: see [`Rtnl::announce`].

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use netlink_packet_route::RouteNetlinkMessage;
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use crate::error::Result;
@@ -21,8 +21,8 @@ impl Rtnl {
         // Descriptors are small and never negative: an i32 by the C interface alone.
         question.attributes.push(NsidAttribute::Fd(other.as_fd().as_raw_fd().cast_unsigned()));
         let doing = || format!("ask for the id of namespace {}", other.path().display());
-        let answer = self.look_up(RouteNetlinkMessage::GetNsId(question), doing)?;
-        let Some(RouteNetlinkMessage::NewNsId(told)) = answer else { return Ok(None) };
+        let answer = self.look_up(RtnlMessage::GetNsId(question), doing)?;
+        let Some(RtnlMessage::NewNsId(told)) = answer else { return Ok(None) };
         Ok(told.attributes.iter().find_map(|attribute| match attribute {
             NsidAttribute::Id(id) => u32::try_from(*id).ok(), // NETNSA_NSID_NOT_ASSIGNED is -1
             _ => None,

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::rtnl::message::RtnlMessage;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteType, RouteVia,
@@ -118,13 +118,13 @@ pub struct RouteFilter {
 impl Request {
     /// Adds a route.
     pub fn add_route(route: &Route) -> Request {
-        let message = RouteNetlinkMessage::NewRoute(route.message());
+        let message = RtnlMessage::NewRoute(route.message());
         Request::new(message, NLM_F_CREATE | NLM_F_EXCL, format!("add route {route}"))
     }
 
     /// Deletes a route; one already gone is deleted.
     pub fn delete_route(route: &Route) -> Request {
-        let message = RouteNetlinkMessage::DelRoute(route.message());
+        let message = RtnlMessage::DelRoute(route.message());
         Request::new(message, 0, format!("delete route {route}")).forgiving(&[Errno::ESRCH, Errno::ENODEV])
     }
 }
@@ -155,7 +155,7 @@ impl Rtnl {
     pub fn routes(&self, filter: RouteFilter) -> Result<Vec<Route>> {
         let mut message = question(filter.family, filter.table.unwrap_or(0));
         message.attributes.extend(filter.oif.map(RouteAttribute::Oif));
-        let found = match self.dump(RouteNetlinkMessage::GetRoute(message), "list routes") {
+        let found = match self.dump(RtnlMessage::GetRoute(message), "list routes") {
             // A table that was never used.
             Err(e) if e.errno() == Some(Errno::ENOENT) => Vec::new(),
             found => found?,
@@ -195,8 +195,8 @@ fn via(gateway: IpAddr, dst: IpNetwork) -> RouteAttribute {
     }
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Route> {
-    let RouteNetlinkMessage::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
+fn read(message: RtnlMessage) -> Option<Route> {
+    let RtnlMessage::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
     if header.kind != RouteType::Unicast {
         return None;
     }
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     fn there_and_back(route: &Route) -> Option<Route> {
-        read(RouteNetlinkMessage::NewRoute(route.message()))
+        read(RtnlMessage::NewRoute(route.message()))
     }
 
     #[test]

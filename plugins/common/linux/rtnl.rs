@@ -9,6 +9,7 @@
 
 mod ack;
 mod answer;
+pub(crate) mod message;
 mod wait;
 mod wire;
 
@@ -19,12 +20,12 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use rtnetlink::proto::{Connection, ConnectionHandle, from_socket_with_codec};
 
 use self::answer::{Broken, Refusal, judge, verdict, whole};
+use self::message::RtnlMessage;
 use self::wait::wait;
 use self::wire::{Codec, Wire};
 use crate::error::{Doing, Error, Result};
@@ -33,7 +34,7 @@ use crate::error::{Doing, Error, Result};
 /// unless somebody holds its lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Message = NetlinkMessage<RouteNetlinkMessage>;
+type Message = NetlinkMessage<RtnlMessage>;
 
 /// One operation, not yet sent. Made by the functions in the files of their subjects, and sent by
 /// [`Rtnl::send`] or, several in one datagram, by [`Rtnl::all`].
@@ -47,7 +48,7 @@ pub struct Request {
 
 impl Request {
     /// An operation with these flags beside `NLM_F_REQUEST | NLM_F_ACK`.
-    pub(crate) fn new(what: RouteNetlinkMessage, flags: u16, doing: impl Into<String>) -> Request {
+    pub(crate) fn new(what: RtnlMessage, flags: u16, doing: impl Into<String>) -> Request {
         let mut message = Message::from(what);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         Request { message, doing: doing.into(), forgiven: &[] }
@@ -55,7 +56,7 @@ impl Request {
 
     /// What will be asked, for tests.
     #[cfg(test)]
-    pub(crate) fn what(&self) -> &RouteNetlinkMessage {
+    pub(crate) fn what(&self) -> &RtnlMessage {
         match &self.message.payload {
             NetlinkPayload::InnerMessage(what) => what,
             other => panic!("{other:?} is no request"),
@@ -81,8 +82,8 @@ pub struct Rtnl(Mutex<Line>);
 /// The parts of a connection. Nobody drives it in the background: whoever waits for an answer does, so that
 /// the socket closes, and lets go of its namespace, the moment this value is dropped.
 struct Line {
-    connection: Connection<RouteNetlinkMessage, Wire, Codec>,
-    requests: ConnectionHandle<RouteNetlinkMessage>,
+    connection: Connection<RtnlMessage, Wire, Codec>,
+    requests: ConnectionHandle<RtnlMessage>,
     events: Pin<Box<dyn Stream<Item = (Message, SocketAddr)> + Send>>,
 }
 
@@ -140,7 +141,7 @@ impl Rtnl {
     }
 
     /// Sends one operation of which the kernel may tell the outcome (`NLM_F_ECHO`).
-    pub(crate) fn send_for_echo(&self, request: Request) -> Result<Option<RouteNetlinkMessage>> {
+    pub(crate) fn send_for_echo(&self, request: Request) -> Result<Option<RtnlMessage>> {
         let Request { message, doing, .. } = request;
         let answers = self.exchange(vec![message]).map_err(|e| e.doing(&doing))?;
         let mut echo = None;
@@ -158,9 +159,9 @@ impl Rtnl {
     /// Asks for one thing. None if it is not there.
     pub(crate) fn look_up<S: Into<String>>(
         &self,
-        what: RouteNetlinkMessage,
+        what: RtnlMessage,
         doing: impl Fn() -> S,
-    ) -> Result<Option<RouteNetlinkMessage>> {
+    ) -> Result<Option<RtnlMessage>> {
         let mut question = Message::from(what);
         question.header.flags = NLM_F_REQUEST;
         for answer in self.exchange(vec![question]).map_err(|e| e.doing(doing()))? {
@@ -176,7 +177,7 @@ impl Rtnl {
     }
 
     /// Asks for everything that fits `what`; the kernel filters. The only way to dump.
-    pub(crate) fn dump(&self, what: RouteNetlinkMessage, doing: &str) -> Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump(&self, what: RtnlMessage, doing: &str) -> Result<Vec<RtnlMessage>> {
         let mut question = Message::from(what);
         question.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         whole(doing, || self.exchange(vec![question.clone()]).map_err(|e| e.doing(doing)))
@@ -213,7 +214,7 @@ impl Rtnl {
         &self,
         patience: Duration,
         doing: &str,
-        mut look: impl FnMut(Option<RouteNetlinkMessage>) -> Result<Option<T>>,
+        mut look: impl FnMut(Option<RtnlMessage>) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         const RTNLGRP_LINK: u32 = 1;
         let membership = |join: bool| {
@@ -235,7 +236,7 @@ impl Rtnl {
         &self,
         patience: Duration,
         doing: &str,
-        mut look: impl FnMut(Option<RouteNetlinkMessage>) -> Result<Option<T>>,
+        mut look: impl FnMut(Option<RtnlMessage>) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = wait(patience, |cx| {

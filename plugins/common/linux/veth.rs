@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -35,6 +35,8 @@ pub struct VethPair<'a> {
     pub master: Option<u32>,
     /// The host end's group (`IFLA_GROUP`).
     pub group: u32,
+    /// The host end is up from its first instant. Otherwise it can be given settings before it comes up.
+    pub host_up: bool,
     /// Queues in each direction on each end. The kernel makes one per processor unless told, which costs
     /// memory and time and serves only where several senders share a veth.
     pub queues: u32,
@@ -51,7 +53,7 @@ pub struct Pair {
 
 impl Rtnl {
     /// Makes a veth pair by one message: both ends have their final names, addresses and places from their
-    /// first instant, and the host end is a port and up. Nothing is moved or renamed, so nothing sees a link
+    /// first instant, and the host end is a port and, if so wished, up. Nothing is moved or renamed, so nothing sees a link
     /// that is about to change.
     ///
     /// The container end is down: the kernel refuses to start one end before the other is known
@@ -68,7 +70,7 @@ impl Rtnl {
             pair.container_ns.path().display()
         );
         let request = Request::new(
-            RouteNetlinkMessage::NewLink(message(pair)),
+            RtnlMessage::NewLink(message(pair)),
             NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO,
             doing.as_str(),
         );
@@ -98,8 +100,10 @@ fn message(pair: &VethPair<'_>) -> LinkMessage {
     container.attributes.push(LinkAttribute::NetNsFd(pair.container_ns.as_fd().as_raw_fd()));
 
     let mut host = LinkMessage::default();
-    host.header.flags = LinkFlags::Up;
-    host.header.change_mask = LinkFlags::Up;
+    if pair.host_up {
+        host.header.flags = LinkFlags::Up;
+        host.header.change_mask = LinkFlags::Up;
+    }
     host.attributes = end(pair, pair.host_name, pair.host_mac);
     host.attributes.extend(pair.master.map(LinkAttribute::Controller));
     host.attributes.push(LinkAttribute::Group(pair.group));

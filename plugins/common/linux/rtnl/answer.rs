@@ -1,7 +1,7 @@
 //! What an answer means: done, refused, or torn.
 
+use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::{Message, ack};
@@ -35,7 +35,7 @@ impl Refusal {
 }
 
 /// Whether this part of an answer, with its header's flags, says that the request failed.
-pub(super) fn judge(payload: &NetlinkPayload<RouteNetlinkMessage>, flags: u16) -> Result<(), Refusal> {
+pub(super) fn judge(payload: &NetlinkPayload<RtnlMessage>, flags: u16) -> Result<(), Refusal> {
     let (number, sentence) = match payload {
         NetlinkPayload::Error(error) => (error.raw_code(), ack::sentence(&error.header, flags)),
         NetlinkPayload::Done(done) => (done.code, ack::text_in(&done.extended_ack)),
@@ -58,10 +58,7 @@ pub(super) fn verdict(answer: Message) -> Option<Result<(), Refusal>> {
 ///
 /// The kernel walks its tables in several steps, and marks what it says (`NLM_F_DUMP_INTR`, perhaps only on
 /// the closing message) if they changed in between: entries may then be missing or doubled.
-pub(super) fn whole(
-    doing: &str,
-    mut ask: impl FnMut() -> Result<Vec<Message>>,
-) -> Result<Vec<RouteNetlinkMessage>> {
+pub(super) fn whole(doing: &str, mut ask: impl FnMut() -> Result<Vec<Message>>) -> Result<Vec<RtnlMessage>> {
     for _ in 0..DUMP_ATTEMPTS {
         let answers = ask()?;
         if answers.iter().any(|answer| answer.header.flags & NLM_F_DUMP_INTR != 0) {
@@ -86,7 +83,7 @@ mod tests {
     use netlink_packet_route::link::LinkMessage;
     use std::num::NonZeroI32;
 
-    fn part(flags: u16, payload: NetlinkPayload<RouteNetlinkMessage>) -> Message {
+    fn part(flags: u16, payload: NetlinkPayload<RtnlMessage>) -> Message {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_MULTIPART | flags;
         Message::new(header, payload)
@@ -95,7 +92,7 @@ mod tests {
     fn link(index: u32, flags: u16) -> Message {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        part(flags, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)))
+        part(flags, NetlinkPayload::InnerMessage(RtnlMessage::NewLink(message)))
     }
 
     fn done(code: i32, flags: u16) -> Message {
@@ -104,9 +101,9 @@ mod tests {
         part(flags, NetlinkPayload::Done(message))
     }
 
-    fn indexes(found: &[RouteNetlinkMessage]) -> Vec<u32> {
-        let index = |m: &RouteNetlinkMessage| match m {
-            RouteNetlinkMessage::NewLink(link) => link.header.index,
+    fn indexes(found: &[RtnlMessage]) -> Vec<u32> {
+        let index = |m: &RtnlMessage| match m {
+            RtnlMessage::NewLink(link) => link.header.index,
             other => panic!("{other:?} is no link"),
         };
         found.iter().map(index).collect()

@@ -169,9 +169,9 @@ impl NetlinkMessageCodec for Codec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netlink_packet_route::RouteNetlinkMessage;
+    use crate::rtnl::message::RtnlMessage;
 
-    fn decode(bytes: &[u8]) -> io::Result<Option<NetlinkMessage<RouteNetlinkMessage>>> {
+    fn decode(bytes: &[u8]) -> io::Result<Option<NetlinkMessage<RtnlMessage>>> {
         Codec::decode(&mut BytesMut::from(bytes))
     }
 

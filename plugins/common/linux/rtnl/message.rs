@@ -1,0 +1,106 @@
+//! The part of rtnetlink(7) that is spoken here.
+
+use netlink_packet_core::{
+    DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NetlinkPayload, NetlinkSerializable,
+    Parseable,
+};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::nsid::NsidMessage;
+use netlink_packet_route::route::RouteMessage;
+
+/// A request or an answer. The library's own type of this kind can also read and write traffic control, statistics, rules
+/// and more, and every program would carry all of that: two hundred kilobytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RtnlMessage {
+    NewLink(LinkMessage),
+    DelLink(LinkMessage),
+    GetLink(LinkMessage),
+    NewAddress(AddressMessage),
+    DelAddress(AddressMessage),
+    GetAddress(AddressMessage),
+    NewRoute(RouteMessage),
+    DelRoute(RouteMessage),
+    GetRoute(RouteMessage),
+    NewNeighbour(NeighbourMessage),
+    NewNsId(NsidMessage),
+    GetNsId(NsidMessage),
+}
+
+/// include/uapi/linux/rtnetlink.h.
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
+
+impl RtnlMessage {
+    fn body(&self) -> &dyn Emitable {
+        match self {
+            RtnlMessage::NewLink(link) | RtnlMessage::DelLink(link) | RtnlMessage::GetLink(link) => link,
+            RtnlMessage::NewAddress(it) | RtnlMessage::DelAddress(it) | RtnlMessage::GetAddress(it) => it,
+            RtnlMessage::NewRoute(route) | RtnlMessage::DelRoute(route) | RtnlMessage::GetRoute(route) => {
+                route
+            }
+            RtnlMessage::NewNeighbour(neighbour) => neighbour,
+            RtnlMessage::NewNsId(nsid) | RtnlMessage::GetNsId(nsid) => nsid,
+        }
+    }
+}
+
+impl NetlinkSerializable for RtnlMessage {
+    fn message_type(&self) -> u16 {
+        match self {
+            RtnlMessage::NewLink(_) => RTM_NEWLINK,
+            RtnlMessage::DelLink(_) => RTM_DELLINK,
+            RtnlMessage::GetLink(_) => RTM_GETLINK,
+            RtnlMessage::NewAddress(_) => RTM_NEWADDR,
+            RtnlMessage::DelAddress(_) => RTM_DELADDR,
+            RtnlMessage::GetAddress(_) => RTM_GETADDR,
+            RtnlMessage::NewRoute(_) => RTM_NEWROUTE,
+            RtnlMessage::DelRoute(_) => RTM_DELROUTE,
+            RtnlMessage::GetRoute(_) => RTM_GETROUTE,
+            RtnlMessage::NewNeighbour(_) => RTM_NEWNEIGH,
+            RtnlMessage::NewNsId(_) => RTM_NEWNSID,
+            RtnlMessage::GetNsId(_) => RTM_GETNSID,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.body().buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        self.body().emit(buffer);
+    }
+}
+
+impl NetlinkDeserializable for RtnlMessage {
+    type Error = DecodeError;
+
+    /// Reads what the kernel may answer to the requests above. Anything else was not asked for.
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<RtnlMessage, DecodeError> {
+        match header.message_type {
+            RTM_NEWLINK => LinkMessage::parse(payload).map(RtnlMessage::NewLink),
+            RTM_DELLINK => LinkMessage::parse(payload).map(RtnlMessage::DelLink),
+            RTM_NEWADDR => AddressMessage::parse(payload).map(RtnlMessage::NewAddress),
+            RTM_NEWROUTE => RouteMessage::parse(payload).map(RtnlMessage::NewRoute),
+            RTM_NEWNSID => NsidMessage::parse(payload).map(RtnlMessage::NewNsId),
+            other => Err(DecodeError::from(format!("message type {other} was not asked for"))),
+        }
+    }
+}
+
+impl From<RtnlMessage> for NetlinkPayload<RtnlMessage> {
+    fn from(message: RtnlMessage) -> NetlinkPayload<RtnlMessage> {
+        NetlinkPayload::InnerMessage(message)
+    }
+}
