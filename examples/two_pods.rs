@@ -1,8 +1,9 @@
 //! Two pods on one bridge, through the libraries: the heart of a small runtime.
 //!
 //! ```text
-//! cargo build --release --example two_pods
-//! unshare --map-root-user --net --mount target/release/examples/two_pods conf /opt/cni/bin
+//! cargo build --release --bins --example two_pods
+//! unshare --map-root-user --net --mount sh -c 'mount -t tmpfs run /run; mount -t tmpfs lib /var/lib
+//!     exec target/release/examples/two_pods conf target/release'
 //! ```
 #![allow(clippy::print_stdout, reason = "this is a program for people")]
 
