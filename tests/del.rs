@@ -150,7 +150,7 @@ fn del_treats_a_path_that_is_no_namespace_as_gone() {
     });
 }
 
-// DEL-06, decision 10: a recycled process id
+// DEL-06: a recycled process id
 #[test]
 fn del_treats_the_plugins_own_namespace_as_gone() {
     lab(|host| {
@@ -317,7 +317,7 @@ fn del_leaves_the_namespace_to_the_runtime() {
     });
 }
 
-// decision 12
+// DEL-11
 #[test]
 fn the_lease_stays_while_the_link_cannot_be_removed() {
     lab(|host| {

@@ -343,7 +343,9 @@ fn without_ipam_nobody_is_asked_and_the_link_is_up() {
             let web = host.attach("bridge", conf, &pod);
             let result = web.add().result();
             assert!(result.get("ips").is_none_or(|ips| *ips == json!([])));
-            assert_eq!(pod.link("eth0").unwrap()["operstate"], "UP");
+            assert!(pod.link("eth0").unwrap()["flags"].to_string().contains("LOWER_UP"));
+            let outside = result["interfaces"][1]["name"].as_str().unwrap();
+            assert_eq!(host.link(outside).unwrap()["operstate"], "UP");
             assert!(pod.addresses("eth0").is_empty());
             web.del().silent();
         }

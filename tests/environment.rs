@@ -306,6 +306,7 @@ fn a_namespace_path_that_leads_nowhere_is_named() {
             [("bridge", conf::bridge(host)), ("veth", conf::veth(host)), ("loopback", conf::loopback(host))]
         {
             for verb in ["ADD", "CHECK"] {
+                let conf = conf::with(&conf, "/prevResult", serde_json::json!({}));
                 let call = host.call(program, verb, &conf).netns("/run/netns/nowhere");
                 call.run().fails_or("netns-code", 4, 999).names(&["/run/netns/nowhere"]);
             }

@@ -13,20 +13,28 @@
 #![allow(clippy::print_stdout, reason = "libtest shows what a failed test has printed")]
 
 mod add;
+mod bad_input;
+mod bridge;
+mod capability;
 mod chain;
 mod check;
 mod cnitool;
+mod concurrency;
 mod conf;
 mod del;
 mod delegation;
 mod environment;
 mod examples;
+mod host_local;
 mod input;
+mod kernel;
 #[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
 mod lab;
+mod loopback;
 mod netns;
 mod result;
 mod status;
 mod switching;
 mod tidy;
 mod version;
+mod veth;

@@ -316,6 +316,8 @@ fn gc_can_be_repeated_after_a_crash() {
             stub.wait_for(&mut running);
             running.signal("KILL");
             assert!(!running.finish().succeeded());
+            stub.release();
+            while !host.snapshot().below("process/").is_empty() {}
             stub.works("GC");
             gc(host, program, &conf, json!([])).env("CNI_PATH", stub.folder()).run().silent();
             before.same_as(&host.snapshot(), conf::LEFT_BEHIND);

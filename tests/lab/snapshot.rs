@@ -26,6 +26,8 @@ echo @sysctl; grep -rs . /proc/sys/net
 pub enum Shared<'a> {
     /// A bridge with its addresses, routes and sysctls.
     Bridge(&'a str),
+    /// Any other link of that name, such as `lo`.
+    Link(&'a str),
     /// Forwarding of packets, which is a property of the host.
     Forwarding,
     /// The folders, locks, indexes and round-robin marks of a store; never a lease or a record.
@@ -92,7 +94,7 @@ impl Snapshot {
 impl Shared<'_> {
     fn covers(&self, key: &str) -> bool {
         match self {
-            Shared::Bridge(name) => key.split(['/', ' ']).any(|word| word == *name),
+            Shared::Bridge(name) | Shared::Link(name) => key.split(['/', ' ']).any(|word| word == *name),
             // Forwarding brings the subnet-router anycast addresses and turns redirects off (RFC 1812, ip-sysctl).
             Shared::Forwarding => {
                 let sysctl = ["/forwarding", "/ip_forward", "/conf/all/accept_redirects"];

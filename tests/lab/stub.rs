@@ -84,6 +84,11 @@ impl Stub {
         stub
     }
 
+    /// The stub of this name that is already installed.
+    pub fn reopen(name: &str) -> Stub {
+        Stub { name: name.into(), folder: format!("/run/lab/stub-{name}").into() }
+    }
+
     /// The stub's name, for `ipam.type`.
     pub fn name(&self) -> &str {
         &self.name

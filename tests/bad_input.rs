@@ -1,0 +1,225 @@
+//! Nonsense from outside: each gets its code and a text that names the thing, and leaves no trace.
+
+use serde_json::{Value, json};
+
+use crate::lab::world::Need;
+use crate::lab::{conf, lab, lab_with};
+
+// WKK-03, WKK-04, INP-20
+#[test]
+fn configuration_that_makes_no_sense_is_named_and_leaves_no_trace() {
+    lab(|host| {
+        let pod = host.pod();
+        let before = (host.snapshot(), pod.snapshot());
+        let cases: &[(&str, &str, Value, &str)] = &[
+            ("bridge", "/bridge", json!(""), "bridge"),
+            ("bridge", "/bridge", json!("a/b"), "a/b"),
+            ("bridge", "/bridge", json!("a234567890123456"), "a234567890123456"),
+            ("bridge", "/bridge", json!("a b"), "a b"),
+            ("bridge", "/bridge", json!(".."), ".."),
+            ("bridge", "/bridge", json!("br\u{0}"), "br"),
+            ("bridge", "/ipam/ranges", json!([[{"subnet": "10.9.0.0/33"}]]), "10.9.0.0/33"),
+            ("bridge", "/ipam/ranges", json!([[{"subnet": "10.9.0.9/24"}]]), "host bits"),
+            ("bridge", "/ipam/routes", json!([{"dst": "10.0.0.0"}]), "10.0.0.0"),
+            ("veth", "/ipam/ranges", json!([[{"subnet": "10.9.0.0/31"}]]), "too small"),
+            ("veth", "/ipam/routes", json!([{"dst": "0.0.0.0/0", "gw": "nope"}]), "nope"),
+            ("host-local", "/ipam/dataDir", json!("/proc/nowhere"), "/proc/nowhere"),
+            ("host-local", "/ipam/dataDir", json!("/dev/null"), "/dev/null"),
+        ];
+        for (program, pointer, value, words) in cases {
+            let conf = conf::every(host).into_iter().find(|(name, _)| name == program).unwrap().1;
+            let web = host.attach(program, conf::with(&conf, pointer, value.clone()), &pod);
+            let fault = web.add().fails_somehow();
+            let ours = || {
+                fault.clone().names(&[words]);
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
+            };
+            host.differs("failed-add", ours, || drop(web.del()));
+        }
+    });
+}
+
+// IPM-09, INP-20
+#[test]
+fn a_store_that_cannot_be_written_is_named_and_nothing_is_made() {
+    lab(|host| {
+        host.sh("mkdir /run/leases && mount -t tmpfs -o ro none /run/leases");
+        for (program, conf) in conf::interfaces(host).into_iter().chain([("host-local", conf::leases(host))])
+        {
+            let pod = host.pod();
+            let before = (host.snapshot(), pod.snapshot());
+            host.attach(program, conf, &pod).add().fails_somehow().names(&["/run/leases", "read-only"]);
+            let untouched = || {
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
+            };
+            host.differs("failed-add", untouched, || ());
+        }
+    });
+}
+
+// IPM-09
+#[test]
+fn a_store_without_space_keeps_no_half_of_a_lease() {
+    lab(|host| {
+        host.sh("mkdir /run/leases && mount -t tmpfs -o size=4k,nr_inodes=4 none /run/leases");
+        let pod = host.pod();
+        let lease = host.attach("host-local", conf::leases(host), &pod);
+        let ours = || {
+            for n in 0..3 {
+                let lease = lease.container(&format!("c{n}"));
+                let answer = lease.add();
+                if !answer.succeeded() {
+                    answer.fails_somehow().names(&["no space left on device"]);
+                    let files = host.snapshot();
+                    let mine = files.below("file/run/leases/net-a/10.");
+                    assert!(mine.is_empty(), "{mine:?}");
+                    return;
+                }
+                lease.del().silent();
+            }
+            panic!("the store was never full");
+        };
+        host.differs("lease-whole", ours, || ());
+    });
+}
+
+// DLG-01, ENV-15
+#[test]
+fn cni_path_may_hold_anything() {
+    lab(|host| {
+        let pod = host.pod();
+        let web = host.attach("bridge", conf::bridge(host), &pod);
+        let good = format!(":/nowhere:/dev/null:relative:/run/lab/\u{e9}:{}", host.bin().display());
+        web.path(&good).add().result();
+        web.path(&good).del().silent();
+        for bad in ["/nowhere", ":", "/dev/null", "/run"] {
+            web.path(bad).add().fails_somehow().names(&["host-local"]);
+            host.differs("failed-add", || assert!(pod.links().is_empty()), || web.del().silent());
+        }
+    });
+}
+
+// X-11
+#[test]
+fn names_at_the_limits_of_the_file_system_work_or_are_refused_whole() {
+    lab(|host| {
+        let pod = host.pod();
+        for length in [64, 128, 200, 255, 256, 1000, 5000] {
+            let long = "n".repeat(length);
+            for (program, conf) in
+                conf::interfaces(host).into_iter().chain([("host-local", conf::leases(host))])
+            {
+                for web in [
+                    host.attach(program, conf.clone(), &pod).container(&long),
+                    host.attach(program, conf::with(&conf, "/name", json!(long)), &pod),
+                ] {
+                    let answer = web.add();
+                    if answer.succeeded() {
+                        web.check(&answer.result()).silent();
+                    } else {
+                        assert!(length > 200, "{answer}");
+                        answer.fails_somehow();
+                        host.differs("failed-add", || assert!(pod.links().is_empty()), || ());
+                    }
+                    web.del();
+                    assert!(pod.links().is_empty(), "{program} {length}");
+                }
+            }
+        }
+    });
+}
+
+// INP-07, ENV-16: what ends up on disk and in the kernel is only what the rule lets through
+#[test]
+fn the_most_hostile_names_that_the_rule_allows_are_kept_apart() {
+    lab(|host| {
+        let pod = host.pod();
+        let names = ["a..", "a.", "a-", "lock", "last_reserved_ip.0", "0"];
+        for name in names {
+            let lease = host.attach(
+                "host-local",
+                conf::with(&conf::pool(host, "10.1.1.0/24"), "/name", json!(name)),
+                &pod,
+            );
+            lease.container(name).add().result();
+            assert_eq!(host.sh(&format!("cat /run/leases/{name}/10.1.1.2")), format!("{name}\r\neth0"));
+        }
+        for name in names {
+            let lease = host.attach(
+                "host-local",
+                conf::with(&conf::pool(host, "10.1.1.0/24"), "/name", json!(name)),
+                &pod,
+            );
+            lease.container(name).del().silent();
+        }
+        assert!(host.snapshot().below("file/run/leases").iter().all(|f| !f.ends_with("10.1.1.2")));
+    });
+}
+
+// IPM-12: a container called like the mark of the round robin, or like an address
+#[test]
+fn a_container_called_like_an_address_frees_only_its_own() {
+    lab(|host| {
+        let pod = host.pod();
+        let lease = host.attach("host-local", conf::pool(host, "10.1.1.0/24"), &pod);
+        lease.container("10.1.1.3").add().result();
+        lease.container("other").add().result();
+        lease.container("10.1.1.3").del().silent();
+        let files = host.sh("ls /run/leases/net-a");
+        let ours = || {
+            assert_eq!(
+                files.split_whitespace().collect::<Vec<_>>(),
+                ["10.1.1.3", "last_reserved_ip.0", "lock"]
+            )
+        };
+        host.differs("lease-whole", ours, || assert!(files.contains("10.1.1.3")));
+    });
+}
+
+// IPM-17
+#[test]
+fn rubbish_in_the_store_neither_blocks_nor_breaks() {
+    lab_with(&[Need::Ours("lease-whole")], |host| {
+        let pod = host.pod();
+        host.sh("mkdir -p /run/leases/net-a/folder && cd /run/leases/net-a && : > 10.1.1.2 && printf '\\r\\n' > 10.1.1.3 && printf 'half' > .tmp && printf '\\377\\376' > 10.1.1.9 && printf 'x' > last_reserved_ip.0 && printf y > 999.1.1.1");
+        let lease = host.attach("host-local", conf::pool(host, "10.1.1.0/24"), &pod);
+        let result = lease.add().result();
+        // An empty lease is the rubbish of a crash, and its address is free.
+        assert_eq!(result["ips"][0]["address"], "10.1.1.2/24");
+        lease.check(&result).silent();
+        host.call("host-local", "STATUS", lease.configuration()).run().silent();
+        lease.del().silent();
+        assert!(std::path::Path::new("/run/leases/net-a/folder").is_dir());
+    });
+}
+
+// ADD-13, IPM-09: a lease that no link can take
+#[test]
+fn addresses_that_no_link_can_have_are_refused_and_given_back() {
+    lab(|host| {
+        for (program, conf) in conf::interfaces(host) {
+            let stub = host.stub(&format!("rec-{program}"));
+            let pod = host.pod();
+            let before = (host.snapshot(), pod.snapshot());
+            let web = host
+                .attach(program, conf::with(&conf, "/ipam", json!({"type": stub.name()})), &pod)
+                .path(stub.folder());
+            for address in ["ff02::1/64", "::1/128"] {
+                stub.answers(
+                    "ADD",
+                    &json!({"ips": [{"address": address, "gateway": "fd00:44::1"}]}).to_string(),
+                );
+                let ours = || {
+                    web.add().fails_somehow();
+                    before.0.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+                    before.1.same_as(&pod.snapshot(), &[]);
+                    assert_eq!(stub.verbs(), ["ADD", "DEL"], "{address}");
+                    stub.forget();
+                };
+                host.differs("failed-add", ours, || ());
+            }
+        }
+    });
+}
