@@ -335,6 +335,21 @@ fn the_documentation_leads_somewhere() {
     }
 }
 
+/// A page may show a part of a configuration: then it starts with a key.
+#[test]
+fn every_configuration_of_the_documentation_can_be_copied() {
+    let mut shown = 0;
+    for page in files().into_iter().filter(|file| file.path.ends_with(".md")) {
+        for block in page.text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let whole = if block.starts_with('{') { block.to_owned() } else { format!("{{{block}}}") };
+            let parsed = serde_json::from_str::<serde_json::Value>(&whole);
+            assert!(parsed.is_ok(), "{}: {parsed:?}\n{block}", page.path);
+            shown += 1;
+        }
+    }
+    assert!(shown >= 5, "only {shown} configurations found");
+}
+
 #[test]
 fn no_program_exceeds_its_budget() {
     let shipped = cfg!(target_env = "musl") && !cfg!(debug_assertions);
