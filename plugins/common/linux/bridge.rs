@@ -55,19 +55,6 @@ pub struct Port {
 }
 
 impl Port {
-    pub(crate) fn read(options: InfoPortData) -> Option<Port> {
-        let InfoPortData::BridgePort(options) = options else { return None };
-        let mut port = Port::default();
-        for option in options {
-            match option {
-                InfoBridgePort::HairpinMode(on) => port.hairpin = on,
-                InfoBridgePort::Isolated(on) => port.isolated = on,
-                _ => {}
-            }
-        }
-        Some(port)
-    }
-
     fn attribute(&self) -> LinkAttribute {
         LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
@@ -126,7 +113,7 @@ impl Rtnl {
         let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
         let request = Request::new(RtnlMessage::NewLink(message(bridge)), flags, doing.as_str());
         // Linux before 6.2 has no echo for links and has to be asked.
-        match self.send_for_echo(request)?.and_then(link::read) {
+        match self.send_for_echo(request)?.and_then(link::described) {
             Some(made) => Ok(made),
             None => self.link_by_name(bridge.name)?.ok_or_else(|| Error::refused(doing, Errno::ENODEV)),
         }

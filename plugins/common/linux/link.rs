@@ -1,16 +1,17 @@
 //! Links: network interfaces, looked up by name or index, and what can be changed about any of them.
 
+pub(crate) mod described;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::rtnl::message::RtnlMessage;
-use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
-};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
 use nix::errno::Errno;
 
 use crate::bridge::Port;
 use crate::error::{Error, Result};
+use crate::link::described::Described;
 use crate::mac::Mac;
 use crate::rtnl::{Request, Rtnl};
 
@@ -165,7 +166,7 @@ impl Rtnl {
         let mut question = question();
         question.attributes.push(LinkAttribute::IfName(name.into()));
         let doing = || format!("look up link {name}");
-        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(read))
+        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(described))
     }
 
     /// The link with this number, if there is one.
@@ -176,7 +177,7 @@ impl Rtnl {
         let mut question = question();
         question.header.index = link;
         let doing = || format!("look up link {link}");
-        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(read))
+        Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(described))
     }
 
     /// The links that fit a filter.
@@ -197,7 +198,7 @@ impl Rtnl {
                 && filter.master.is_none_or(|master| link.master == Some(master))
                 && filter.group.is_none_or(|group| link.group == group)
         };
-        Ok(found.into_iter().filter_map(read).filter(fits).collect())
+        Ok(found.into_iter().filter_map(described).filter(fits).collect())
     }
 
     /// Switches a link on.
@@ -290,10 +291,8 @@ impl Rtnl {
         let came_up = self.watch_links(patience, &doing, |event| {
             let seen = match event {
                 None => Some(self.link_by_index(link)?.ok_or_else(gone)?),
-                Some(RtnlMessage::DelLink(m)) if m.header.index == link && !is_from_bridge(&m) => {
-                    return Err(gone());
-                }
-                Some(event) => read(event).filter(|seen| seen.index == link),
+                Some(RtnlMessage::LinkGone(Described::Link(it))) if it.index == link => return Err(gone()),
+                Some(event) => described(event).filter(|seen| seen.index == link),
             };
             Ok(seen.filter(Link::oper_up))
         })?;
@@ -302,11 +301,6 @@ impl Rtnl {
             None => self.link_by_index(link)?.ok_or_else(gone),
         }
     }
-}
-
-/// The bridge speaks of its ports in link messages of its own, also when one leaves it.
-fn is_from_bridge(message: &LinkMessage) -> bool {
-    message.header.interface_family != netlink_packet_route::AddressFamily::Unspec
 }
 
 /// A message about a link.
@@ -336,65 +330,10 @@ fn set(link: u32, attribute: LinkAttribute, doing: String) -> Request {
     Request::new(RtnlMessage::NewLink(message), 0, doing)
 }
 
-/// Reads the kernel's description of a link.
-pub(crate) fn read(message: RtnlMessage) -> Option<Link> {
-    let RtnlMessage::NewLink(message) = message else { return None };
-    if is_from_bridge(&message) {
-        return None;
-    }
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        kind: None,
-        mac: None,
-        mtu: 0,
-        up: message.header.flags.contains(LinkFlags::Up),
-        state: OperState::Unknown,
-        master: None,
-        peer: None,
-        peer_nsid: None,
-        alias: None,
-        promiscuity: 0,
-        group: 0,
-        port: None,
-    };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::Address(octets) => link.mac = octets.try_into().ok().map(Mac),
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::OperState(state) => link.state = oper_state(state),
-            LinkAttribute::Controller(master) => link.master = Some(master),
-            LinkAttribute::Link(peer) => link.peer = Some(peer),
-            LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
-            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
-            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
-            LinkAttribute::Group(group) => link.group = group,
-            LinkAttribute::LinkInfo(parts) => read_kind(&mut link, parts),
-            _ => {}
-        }
-    }
-    Some(link)
-}
-
-fn read_kind(link: &mut Link, parts: Vec<LinkInfo>) {
-    for part in parts {
-        match part {
-            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
-            LinkInfo::PortData(port) => link.port = Port::read(port),
-            _ => {}
-        }
-    }
-}
-
-fn oper_state(state: State) -> OperState {
-    match state {
-        State::Up => OperState::Up,
-        State::Dormant => OperState::Dormant,
-        State::Testing => OperState::Testing,
-        State::LowerLayerDown => OperState::LowerLayerDown,
-        State::Down => OperState::Down,
-        State::NotPresent => OperState::NotPresent,
-        _ => OperState::Unknown,
+/// The link that an answer describes.
+pub(crate) fn described(answer: RtnlMessage) -> Option<Link> {
+    match answer {
+        RtnlMessage::Link(Described::Link(link)) => Some(link),
+        _ => None,
     }
 }

@@ -74,7 +74,7 @@ impl Rtnl {
             NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO,
             doing.as_str(),
         );
-        let echo = self.send_for_echo(request)?.and_then(link::read);
+        let echo = self.send_for_echo(request)?.and_then(link::described);
         self.both_ends(pair, echo).map_err(|e| e.unwrap_or(Error::refused(doing, Errno::ENODEV))).inspect_err(
             |_| {
                 // A pair that nobody can find would be left behind; if it cannot be deleted either, the first

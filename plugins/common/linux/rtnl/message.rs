@@ -10,6 +10,8 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::nsid::NsidMessage;
 use netlink_packet_route::route::RouteMessage;
 
+use crate::link::described::{self, Described};
+
 /// A request or an answer. The library's own type of this kind can also read and write traffic control, statistics, rules
 /// and more, and every program would carry all of that: two hundred kilobytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub(crate) enum RtnlMessage {
     NewNeighbour(NeighbourMessage),
     NewNsId(NsidMessage),
     GetNsId(NsidMessage),
+    /// An answer: RTM_NEWLINK as we read it.
+    Link(Described),
+    /// An event: RTM_DELLINK as we read it.
+    LinkGone(Described),
 }
 
 /// include/uapi/linux/rtnetlink.h.
@@ -43,8 +49,9 @@ const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 
 impl RtnlMessage {
-    fn body(&self) -> &dyn Emitable {
-        match self {
+    /// What to send; nothing, for what is only ever read.
+    fn body(&self) -> Option<&dyn Emitable> {
+        Some(match self {
             RtnlMessage::NewLink(link) | RtnlMessage::DelLink(link) | RtnlMessage::GetLink(link) => link,
             RtnlMessage::NewAddress(it) | RtnlMessage::DelAddress(it) | RtnlMessage::GetAddress(it) => it,
             RtnlMessage::NewRoute(route) | RtnlMessage::DelRoute(route) | RtnlMessage::GetRoute(route) => {
@@ -52,15 +59,16 @@ impl RtnlMessage {
             }
             RtnlMessage::NewNeighbour(neighbour) => neighbour,
             RtnlMessage::NewNsId(nsid) | RtnlMessage::GetNsId(nsid) => nsid,
-        }
+            RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) => return None,
+        })
     }
 }
 
 impl NetlinkSerializable for RtnlMessage {
     fn message_type(&self) -> u16 {
         match self {
-            RtnlMessage::NewLink(_) => RTM_NEWLINK,
-            RtnlMessage::DelLink(_) => RTM_DELLINK,
+            RtnlMessage::NewLink(_) | RtnlMessage::Link(_) => RTM_NEWLINK,
+            RtnlMessage::DelLink(_) | RtnlMessage::LinkGone(_) => RTM_DELLINK,
             RtnlMessage::GetLink(_) => RTM_GETLINK,
             RtnlMessage::NewAddress(_) => RTM_NEWADDR,
             RtnlMessage::DelAddress(_) => RTM_DELADDR,
@@ -75,11 +83,13 @@ impl NetlinkSerializable for RtnlMessage {
     }
 
     fn buffer_len(&self) -> usize {
-        self.body().buffer_len()
+        self.body().map_or(0, Emitable::buffer_len)
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
-        self.body().emit(buffer);
+        if let Some(body) = self.body() {
+            body.emit(buffer);
+        }
     }
 }
 
@@ -89,8 +99,8 @@ impl NetlinkDeserializable for RtnlMessage {
     /// Reads what the kernel may answer to the requests above. Anything else was not asked for.
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<RtnlMessage, DecodeError> {
         match header.message_type {
-            RTM_NEWLINK => LinkMessage::parse(payload).map(RtnlMessage::NewLink),
-            RTM_DELLINK => LinkMessage::parse(payload).map(RtnlMessage::DelLink),
+            RTM_NEWLINK => described::read(payload).map(RtnlMessage::Link),
+            RTM_DELLINK => described::read(payload).map(RtnlMessage::LinkGone),
             RTM_NEWADDR => AddressMessage::parse(payload).map(RtnlMessage::NewAddress),
             RTM_NEWROUTE => RouteMessage::parse(payload).map(RtnlMessage::NewRoute),
             RTM_NEWNSID => NsidMessage::parse(payload).map(RtnlMessage::NewNsId),

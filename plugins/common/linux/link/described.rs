@@ -1,0 +1,185 @@
+//! Reads the kernel's description of a link: the attributes that we look at, and no others.
+//!
+//! The netlink library reads every attribute of every kind of link, and fails on a length that it does not expect. A kernel
+//! newer than the library must not stop a container from getting its address, and the code for all of it would be a tenth
+//! of each program.
+
+use netlink_packet_core::{DecodeError, NlasIterator, parse_i32, parse_string, parse_u8, parse_u32};
+
+use crate::bridge::Port;
+use crate::link::{Link, OperState};
+use crate::mac::Mac;
+
+/// include/uapi/linux/if_link.h, if.h and if_bridge.h.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
+const IFLA_PROMISCUITY: u16 = 30;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFF_UP: u32 = 1;
+const AF_UNSPEC: u8 = 0;
+
+/// The length of a `struct ifinfomsg`.
+const HEADER: usize = 16;
+
+/// What RTM_NEWLINK and RTM_DELLINK are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Described {
+    /// A link.
+    Link(Link),
+    /// A port, as its bridge sees it: the bridge speaks of its ports in link messages of its own, also when one leaves it.
+    PortOfBridge,
+}
+
+/// Reads the payload of a message about a link.
+///
+/// # Errors
+/// The message is cut short, or an attribute that we look at is.
+pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
+    let (header, attributes) =
+        payload.split_at_checked(HEADER).ok_or_else(|| DecodeError::from("a link without a header"))?;
+    let word = |at: usize| parse_u32(header.get(at..at + 4).unwrap_or_default());
+    if header.first() != Some(&AF_UNSPEC) {
+        return Ok(Described::PortOfBridge);
+    }
+    let mut link = Link {
+        index: word(4)?,
+        name: String::new(),
+        kind: None,
+        mac: None,
+        mtu: 0,
+        up: word(8)? & IFF_UP != 0,
+        state: OperState::Unknown,
+        master: None,
+        peer: None,
+        peer_nsid: None,
+        alias: None,
+        promiscuity: 0,
+        group: 0,
+        port: None,
+    };
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+            IFLA_IFNAME => link.name = parse_string(value)?,
+            IFLA_MTU => link.mtu = parse_u32(value)?,
+            IFLA_LINK => link.peer = Some(parse_u32(value)?),
+            IFLA_MASTER => link.master = Some(parse_u32(value)?),
+            IFLA_OPERSTATE => link.state = oper_state(parse_u8(value)?),
+            IFLA_LINKINFO => read_kind(&mut link, value)?,
+            IFLA_IFALIAS => link.alias = Some(parse_string(value)?),
+            IFLA_GROUP => link.group = parse_u32(value)?,
+            IFLA_PROMISCUITY => link.promiscuity = parse_u32(value)?,
+            IFLA_LINK_NETNSID => link.peer_nsid = Some(parse_i32(value)?),
+            _ => {}
+        }
+    }
+    Ok(Described::Link(link))
+}
+
+fn read_kind(link: &mut Link, parts: &[u8]) -> Result<(), DecodeError> {
+    let mut is_bridge_port = false;
+    for part in NlasIterator::new(parts) {
+        let part = part?;
+        match part.kind() {
+            IFLA_INFO_KIND => link.kind = Some(parse_string(part.value())?),
+            IFLA_INFO_SLAVE_KIND => is_bridge_port = parse_string(part.value())? == "bridge",
+            IFLA_INFO_SLAVE_DATA if is_bridge_port => link.port = Some(read_port(part.value())?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_port(options: &[u8]) -> Result<Port, DecodeError> {
+    let mut port = Port::default();
+    for option in NlasIterator::new(options) {
+        let option = option?;
+        match option.kind() {
+            IFLA_BRPORT_MODE => port.hairpin = parse_u8(option.value())? != 0,
+            IFLA_BRPORT_ISOLATED => port.isolated = parse_u8(option.value())? != 0,
+            _ => {}
+        }
+    }
+    Ok(port)
+}
+
+/// `IF_OPER_*` of include/uapi/linux/if.h.
+fn oper_state(number: u8) -> OperState {
+    match number {
+        1 => OperState::NotPresent,
+        2 => OperState::Down,
+        3 => OperState::LowerLayerDown,
+        4 => OperState::Testing,
+        5 => OperState::Dormant,
+        6 => OperState::Up,
+        _ => OperState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(family: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let header = [&[family, 0, 1, 0][..], &7u32.to_ne_bytes(), &IFF_UP.to_ne_bytes(), &[0; 4]].concat();
+        [header, attributes.concat()].concat()
+    }
+
+    #[test]
+    fn a_port_of_a_bridge_is_described_with_its_options() {
+        let options = [attribute(IFLA_BRPORT_MODE, &[1]), attribute(IFLA_BRPORT_ISOLATED, &[0])].concat();
+        let parts = [
+            attribute(IFLA_INFO_KIND, b"veth\0"),
+            attribute(IFLA_INFO_SLAVE_KIND, b"bridge\0"),
+            attribute(IFLA_INFO_SLAVE_DATA, &options),
+        ];
+        let bytes = message(
+            AF_UNSPEC,
+            &[
+                attribute(IFLA_IFNAME, b"veth0\0"),
+                attribute(IFLA_OPERSTATE, &[6]),
+                attribute(IFLA_LINKINFO, &parts.concat()),
+                attribute(4321, b"what no library knows yet"),
+            ],
+        );
+        let Described::Link(link) = read(&bytes).unwrap() else { panic!("not a link") };
+        assert_eq!((link.index, link.name.as_str(), link.up, link.oper_up()), (7, "veth0", true, true));
+        assert!(link.is_kind("veth"));
+        assert_eq!(link.port, Some(Port { hairpin: true, isolated: false }));
+    }
+
+    #[test]
+    fn what_a_bridge_says_of_its_port_is_no_link() {
+        assert_eq!(read(&message(7, &[])).unwrap(), Described::PortOfBridge);
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_is_an_error() {
+        let whole = message(AF_UNSPEC, &[attribute(IFLA_MTU, &1500u32.to_ne_bytes())]);
+        for length in [0, 3, HEADER - 1, whole.len() - 1, whole.len() - 4] {
+            assert!(read(&whole[..length]).is_err(), "{length} bytes");
+        }
+        assert!(read(&message(AF_UNSPEC, &[attribute(IFLA_MTU, &[1])])).is_err());
+    }
+}
