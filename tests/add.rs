@@ -217,6 +217,30 @@ fn attachments_to_two_networks_are_independent() {
     });
 }
 
+// IPM-18
+#[test]
+fn a_second_network_may_bring_a_default_route_of_its_own() {
+    lab(|host| {
+        let pod = host.pod();
+        let first = host.attach("bridge", conf::bridge(host), &pod);
+        let other =
+            conf::with(&conf::with(&conf::bridge(host), "/name", json!("net-b")), "/bridge", json!("br1"));
+        let ranges = json!([[{"subnet": "10.10.0.0/24"}], [{"subnet": "fd00:10::/64"}]]);
+        let second = first.conf(conf::with(&other, "/ipam/ranges", ranges)).ifname("eth1");
+        let results = [first.add().result(), second.add().result()];
+        for (web, result) in [&first, &second].into_iter().zip(&results) {
+            web.check(result).silent();
+        }
+        let gateways = ["10.9.0.1", "10.10.0.1", "fd00:9::1", "fd00:10::1"];
+        assert!(gateways.iter().all(|gateway| pod.pings(gateway)));
+        assert_eq!(pod.routes("-4 route show default").len(), 2);
+        first.del().silent();
+        second.check(&results[1]).silent();
+        second.del().silent();
+        assert!(pod.links().is_empty());
+    });
+}
+
 // ADD-13, DEL-14, DLG-10
 #[test]
 fn an_add_that_fails_late_leaves_nothing() {

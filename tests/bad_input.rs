@@ -101,7 +101,7 @@ fn cni_path_may_hold_anything() {
     });
 }
 
-//
+// The specification sets no limit to a name; file systems do.
 #[test]
 fn names_at_the_limits_of_the_file_system_work_or_are_refused_whole() {
     lab(|host| {

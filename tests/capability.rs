@@ -18,7 +18,7 @@ fn given(lease: &Attach<'_>, conf: Value, args: &str) -> Vec<String> {
     result["ips"].as_array().unwrap().iter().map(|ip| ip["address"].as_str().unwrap().to_owned()).collect()
 }
 
-// CAP-20, ARG-04, ARG-07, ARG-05
+// CAP-20, CNV-01, ARG-04, ARG-07, ARG-05
 #[test]
 fn a_requested_address_is_given() {
     lab(|host| {
@@ -79,7 +79,7 @@ fn the_first_of_three_ways_to_ask_counts() {
     });
 }
 
-// CAP-21
+// CAP-21, CNV-02
 #[test]
 fn an_address_that_cannot_be_had_is_named() {
     lab(|host| {

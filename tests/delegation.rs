@@ -134,7 +134,7 @@ fn the_delegates_log_reaches_the_caller() {
     });
 }
 
-// DLG-08, ERR-18
+// DLG-08, ERR-18, CHK-16
 #[test]
 fn the_delegates_error_is_passed_on_unchanged() {
     with_stub(|host, _, stub, web| {

@@ -49,7 +49,7 @@ fn the_first_versions_have_one_address_of_each_family() {
     });
 }
 
-// RES-01, RES-04, RES-05, RES-07, IPM-03
+// RES-01, RES-04, RES-05, RES-07, IPM-03, UPG-03, UPG-07
 #[test]
 fn the_middle_versions_say_the_family_of_each_address() {
     lab(|host| {
@@ -242,7 +242,7 @@ fn fields_of_a_newer_version_are_not_told_to_an_older_reader() {
     });
 }
 
-// RES-13
+// RES-13, RES-14
 #[test]
 fn a_gateway_alone_is_no_default_route() {
     lab(|host| {

@@ -49,7 +49,7 @@ fn status_tells_that_the_bridges_name_is_taken() {
     });
 }
 
-// STA-03, IPM-14
+// STA-03, IPM-14, ERR-14
 #[test]
 fn status_tells_that_the_pool_is_full() {
     lab_with(NEW, |host| {
