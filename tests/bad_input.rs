@@ -29,9 +29,9 @@ fn configuration_that_makes_no_sense_is_named_and_leaves_no_trace() {
         for (program, pointer, value, words) in cases {
             let conf = conf::every(host).into_iter().find(|(name, _)| name == program).unwrap().1;
             let web = host.attach(program, conf::with(&conf, pointer, value.clone()), &pod);
-            let fault = web.add().fails_somehow();
+            let answer = web.add();
             let ours = || {
-                fault.clone().names(&[words]);
+                answer.fails_somehow().names(&[words]);
                 before.0.same_as(&host.snapshot(), &[]);
                 before.1.same_as(&pod.snapshot(), &[]);
             };

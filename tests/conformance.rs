@@ -107,11 +107,8 @@ fn every_difference_is_explained_and_tested_as_a_pair() {
         if !sources.iter().any(used) {
             faults.push(format!("no test asserts the pair `{key}`"));
         }
-        let tested = tested();
-        let known = |case: &&str| !tested.contains_key(*case);
-        faults.extend(
-            difference.cases.split(' ').filter(known).map(|case| format!("`{key}`: no test of {case}")),
-        );
+        let cases = difference.cases.split_whitespace().filter(|case| !tested.contains_key(*case));
+        faults.extend(cases.map(|case| format!("`{key}`: no test of {case}")));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
