@@ -9,7 +9,10 @@
     clippy::indexing_slicing,
     reason = "a test that meets the unexpected must fail, and says where by panicking"
 )]
-#![allow(unreachable_pub, reason = "a test binary has no outside; `pub` says what of a module is for the others")]
+#![allow(
+    unreachable_pub,
+    reason = "a test binary has no outside; `pub` says what of a module is for the others"
+)]
 #![allow(clippy::print_stdout, reason = "libtest shows what a failed test has printed")]
 
 mod add;

@@ -62,5 +62,6 @@ fn configure_host_end(host: &Rtnl, plan: &Plan, index: u32, name: &str) -> Resul
         let doing = format!("failed to add route on host to {destination}");
         Request::add_route(&to_container(*destination, index)).in_order_to(doing)
     });
-    host.all(addresses.chain([Request::set_up(index)]).chain(routes)).doing(|| format!("failed to configure host end {name}"))
+    host.all(addresses.chain([Request::set_up(index)]).chain(routes))
+        .doing(|| format!("failed to configure host end {name}"))
 }
