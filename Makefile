@@ -126,7 +126,7 @@ rust:
 	@command -v rustup >/dev/null || { echo 'rustup is missing: see https://rustup.rs'; exit 1; }
 	@command -v cc >/dev/null || { echo 'a C linker is missing (for build scripts): apt-get install gcc'; exit 1; }
 	@rustup toolchain list | grep -q '^$(CHANNEL)-' || \
-		rustup toolchain install $(CHANNEL) --profile minimal --component clippy,rustfmt --target $(TARGET)
+		rustup toolchain install $(CHANNEL) --no-self-update --profile minimal --component clippy,rustfmt --target $(TARGET)
 	@rustup target list --toolchain $(CHANNEL) --installed | grep -qx $(TARGET) || \
 		rustup target add --toolchain $(CHANNEL) $(TARGET)
 
