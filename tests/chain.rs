@@ -188,19 +188,11 @@ fn an_index_that_leads_nowhere_is_an_unknown_interface() {
             assert_eq!(result["ips"][0]["address"], "192.0.2.7/24");
             let web = host.attach("bridge", conf::bridge(host), &pod);
             let result = web.call_with("ADD", &prev).run().result();
-            assert_eq!(
-                pod.addresses("eth0"),
-                [
-                    result["ips"]
-                        .as_array()
-                        .unwrap()
-                        .iter()
-                        .find(|ip| ip["address"].as_str().unwrap().starts_with("10.9"))
-                        .unwrap()["address"]
-                        .as_str()
-                        .unwrap(),
-                    result["ips"].as_array().unwrap().last().unwrap()["address"].as_str().unwrap()
-                ]
+            let told: Vec<_> = result["ips"].as_array().unwrap().iter().map(|ip| &ip["address"]).collect();
+            let own = pod.addresses("eth0");
+            assert!(
+                own.len() == 2 && own.iter().all(|address| told.iter().any(|t| *t == address)),
+                "{result}"
             );
             web.del_with(&result).silent();
         }
