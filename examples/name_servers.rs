@@ -16,6 +16,7 @@ struct Conf {
 
 impl cni::Plugin for NameServers {
     type Conf = Conf;
+    const ENTERS: bool = false;
 
     fn add(add: &Add, conf: Conf) -> Result<Attached> {
         let mut result =

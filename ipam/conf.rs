@@ -201,7 +201,7 @@ mod tests {
     fn meant_with(cni_args: &str, version: &str, rest: &str) -> Result<Conf> {
         let stdin = format!(r#"{{"cniVersion":"{version}","name":"net","type":"bridge"{rest}}}"#);
         let env = [("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", "eth0"), ("CNI_ARGS", cni_args)];
-        let Request::Del(del) = Request::read(Verb::Del, &Env::of(env), stdin.into())? else {
+        let Request::Del(del) = Request::read(Verb::Del, &Env::of(env), stdin.into(), false)? else {
             panic!("not a DEL")
         };
         cni::decode::decode::<Raw>(&del.call.config)?.meant(&del.call)

@@ -25,6 +25,7 @@ pub struct HostLocal;
 
 impl Plugin for HostLocal {
     type Conf = Raw;
+    const ENTERS: bool = false;
 
     /// Leases an address from every set, or none at all.
     fn add(add: &Add, raw: Raw) -> Result<Attached> {

@@ -3,6 +3,8 @@
 //! The result is that of the whole list: a later plugin may have changed a MAC or an MTU and said so there. What is in
 //! the namespace beside it is not ours to judge.
 
+use std::net::IpAddr;
+
 use cni::call::Check;
 use cni::error::{Error, OrFail, Result};
 use cni::result::{Interface, Ip, Route, Success};
@@ -12,7 +14,8 @@ use linux::netns::NetNs;
 use linux::route::{self, RouteFilter};
 use linux::rtnl::Rtnl;
 
-use crate::attachment::host_end::{self, open_netns};
+use crate::attachment::container_end::{KernelRoute, resolve};
+use crate::attachment::host_end::{self, converse, open_netns};
 
 /// The container's side of an attachment, as the kernel has it.
 pub struct Container {
@@ -32,7 +35,7 @@ pub fn container_end(check: &Check) -> Result<Container> {
     let netns = open_netns(&check.netns)?;
     let ifname = check.attachment.ifname.as_str();
     let (position, said) = entry(check, &netns)?;
-    let rtnl = netns.rtnl().doing(|| "open the container's namespace".into())?;
+    let rtnl = converse(&netns)?;
     let link = rtnl
         .link_by_name(ifname)
         .doing(|| format!("look up {ifname}"))?
@@ -152,13 +155,17 @@ impl Container {
     /// # Errors
     /// The first that is not.
     pub fn has_routes(&self, check: &Check) -> Result<()> {
-        for said in &check.prev.routes {
+        for KernelRoute { route: said, gateway, .. } in resolve(&check.prev.routes, &check.prev.ips) {
             let family = Family::of(said.dst.ip());
             let table = said.table.filter(|table| *table != 0).unwrap_or(route::MAIN);
             let filter = RouteFilter { family, table: Some(table), oif: None };
             let present = self.rtnl.routes(filter).doing(|| format!("list the routes of table {table}"))?;
-            if !present.iter().any(|it| fits(said, it)) {
-                let via = said.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
+            // Which of several gateways of a family a route without one went by, only its plugin knew.
+            let may_go_by = |hop: Option<IpAddr>| {
+                hop == gateway || said.gw.is_none() && check.prev.ips.iter().any(|ip| ip.gateway == hop)
+            };
+            if !present.iter().any(|it| may_go_by(it.gateway) && fits(&said, it)) {
+                let via = gateway.map(|gw| format!(" via {gw}")).unwrap_or_default();
                 let text = format!("Expected Route {}{via} not found in routing table {table}", said.dst);
                 return Err(Error::internal(text));
             }
@@ -174,7 +181,6 @@ fn fits(said: &Route, present: &route::Route) -> bool {
     }
     said.dst.network() == present.dst.network()
         && said.dst.prefix() == present.dst.prefix()
-        && agrees(said.gw, present.gateway)
         && agrees(said.priority.filter(|metric| *metric != 0), present.priority)
         && agrees(said.mtu.filter(|mtu| *mtu != 0), present.mtu)
         && agrees(said.advmss.filter(|mss| *mss != 0), present.advmss)

@@ -1,16 +1,16 @@
 //! Inside the container: settings, addresses, routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use cni::error::{OrFail, Result};
+use cni::error::{Error, OrFail, Result};
 use cni::name::IfName;
 use cni::result::{Ip, Route};
 use ipnetwork::IpNetwork;
-use linux::address::{AddressFlags, Family};
-use linux::netns::NetNs;
+use linux::address::AddressFlags;
 use linux::route;
 use linux::rtnl::{Request, Rtnl};
-use linux::sysctl::{self, Conf};
+use linux::sysctl::Folder;
 
 /// How the container's end of an attachment is to be.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,7 +38,12 @@ pub struct KernelRoute {
     pub gateway: Option<IpAddr>,
     /// The preferred source address.
     pub source: Option<IpAddr>,
+    /// The next hop is on the link, whatever the other routes say (`RTNH_F_ONLINK`).
+    pub onlink: bool,
 }
+
+/// `RT_SCOPE_LINK` of rtnetlink(7): a route of this scope or a narrower one has no next hop.
+pub const LINK_SCOPE: u8 = 253;
 
 /// The default route of a gateway's family, by that gateway.
 pub fn default_route(gateway: IpAddr) -> Option<Route> {
@@ -55,8 +60,9 @@ pub fn resolve(routes: &[Route], ips: &[Ip]) -> Vec<KernelRoute> {
     let gateway_of =
         |v4: bool| ips.iter().filter_map(|ip| ip.gateway).find(|gateway| gateway.is_ipv4() == v4);
     let resolved = |route: &Route| {
-        let gateway = route.gw.or_else(|| gateway_of(route.dst.is_ipv4()));
-        KernelRoute { route: route.clone(), gateway, source: None }
+        let is_direct = route.scope.is_some_and(|scope| scope >= LINK_SCOPE);
+        let gateway = route.gw.or_else(|| gateway_of(route.dst.is_ipv4()).filter(|_| !is_direct));
+        KernelRoute { route: route.clone(), gateway, source: None, onlink: false }
     };
     routes.iter().map(resolved).collect()
 }
@@ -66,57 +72,66 @@ impl ContainerEnd {
         self.addresses.iter().any(IpNetwork::is_ipv6)
     }
 
-    /// Goes into the namespace once: writes the settings that have to be there before the link comes up.
+    /// Writes the settings that have to be there before the link comes up. `v6` is what a kernel without IPv6 does not have.
     ///
     /// # Errors
     /// IPv6 cannot be switched on though an IPv6 address was given. Other settings are as they may be.
-    pub fn write_settings(&self, netns: &NetNs) -> Result<()> {
+    pub fn write_settings(&self, v6: Option<&Folder>) -> Result<()> {
         let ifname = self.ifname.as_str();
-        netns.visit(|| self.settings()).doing(|| format!("visit the namespace of {ifname}"))?
-    }
-
-    fn settings(&self) -> Result<()> {
-        let ifname = self.ifname.as_str();
-        let v6 = |link, key| Conf { family: Family::V6, link, key };
+        let Some(v6) = v6 else { return Ok(()) };
         if self.has_v6() {
             for link in ["lo", ifname] {
-                let name = v6(link, "disable_ipv6").to_string();
-                sysctl::ensure(&name, "0")
+                v6.ensure(link, "disable_ipv6", "0")
                     .doing(|| format!("failed to enable IPv6 for interface {link:?}"))?;
             }
-            v6(ifname, "keep_addr_on_down")
-                .write("1")
+            v6.write(ifname, "keep_addr_on_down", "1")
                 .doing(|| format!("failed to enable keep_addr_on_down for interface {ifname:?}"))?;
-            // Without a wish of ours, a kernel without these keys is as good.
-            let _ = v6(ifname, "ndisc_notify").write("1");
+            // Each of these is a wish: an older kernel without the key does as well as it can.
+            let _ = v6.write(ifname, "ndisc_notify", "1");
+            let _ = v6.write(ifname, "accept_dad", if self.dad { "1" } else { "0" });
         }
         if self.dad {
-            let _ = v6(ifname, "enhanced_dad").write("1");
+            let _ = v6.write(ifname, "enhanced_dad", "1");
         }
-        let _ = v6(ifname, "accept_dad").write(if self.dad { "1" } else { "0" });
         if !self.listens_to_routers {
-            let _ = v6(ifname, "accept_ra").write("0");
+            let _ = v6.write(ifname, "accept_ra", "0");
         }
-        let _ = Conf { family: Family::V4, link: ifname, key: "arp_notify" }.write("1");
         Ok(())
     }
 
-    /// Gives the link its addresses, sets it up and adds its routes: one datagram, for the link's removal undoes it all.
+    /// Sets the link up and gives it its addresses and routes: one datagram, for the link's removal undoes it all.
     ///
     /// # Errors
     /// The first thing that the kernel refused.
     pub fn configure(&self, container: &Rtnl, index: u32) -> Result<()> {
         let ifname = self.ifname.as_str();
+        // Up before it has an address: the announcement comes later, when frames pass, and once.
+        let up = Request::set_up(index).in_order_to(format!("failed to set {ifname:?} UP"));
+        let notify = self.addresses.iter().any(IpNetwork::is_ipv4).then(|| Request::set_arp_notify(index));
         let flags = AddressFlags { nodad: !self.dad, noprefixroute: self.without_prefix_routes };
         let addresses = self.addresses.iter().map(|address| {
             let doing = format!("failed to add IP addr {address} to {ifname:?}");
             Request::add_address(index, *address, flags).in_order_to(doing)
         });
-        let up = Request::set_up(index).in_order_to(format!("failed to set {ifname:?} UP"));
         let routes = self.routes.iter().map(|route| route.request(index, ifname));
         container
-            .all(addresses.chain([up]).chain(routes))
-            .doing(|| format!("failed to configure the container's interface {ifname:?}"))
+            .all([up].into_iter().chain(notify).chain(addresses).chain(routes))
+            .doing(|| format!("failed to configure the container's interface {ifname:?}"))?;
+        if self.dad { self.settle(container, index) } else { Ok(()) }
+    }
+
+    /// Waits until nobody has objected to the addresses, for as long as the Go plugins do.
+    fn settle(&self, container: &Rtnl, index: u32) -> Result<()> {
+        let ifname = self.ifname.as_str();
+        let doing = || format!("failed to settle addresses for {ifname:?}");
+        let pending = container.wait_for_dad(index, Duration::from_secs(5)).doing(doing)?;
+        match pending.first() {
+            Some(address) => {
+                let text = format!("link {ifname} still has tentative addresses after 5 seconds: {address}");
+                Err(Error::internal(text)).doing(doing)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -134,6 +149,7 @@ impl KernelRoute {
             mtu: mtu.filter(|mtu| *mtu != 0),
             advmss: advmss.filter(|mss| *mss != 0),
             source: self.source,
+            onlink: self.onlink,
             ..route::Route::new(dst, index)
         }
     }
@@ -167,7 +183,8 @@ mod tests {
 
     #[test]
     fn host_bits_in_a_destination_are_taken_for_its_network() {
-        let route = KernelRoute { route: route("10.9.1.2/16", None), gateway: None, source: None };
+        let route =
+            KernelRoute { route: route("10.9.1.2/16", None), gateway: None, source: None, onlink: false };
         assert_eq!(route.through(3).dst.to_string(), "10.9.0.0/16");
     }
 

@@ -21,6 +21,18 @@ pub fn open_netns(path: &Path) -> Result<NetNs> {
         .map_err(|error| error.details("variable CNI_NETNS"))
 }
 
+/// Opens a conversation about the container's namespace.
+///
+/// # Errors
+/// [`Code::ENVIRONMENT`]: the path is wrong, or leads to a namespace of another kind.
+pub fn converse(netns: &NetNs) -> Result<Rtnl> {
+    let path = netns.path().display().to_string();
+    netns
+        .rtnl()
+        .or_fail(Code::ENVIRONMENT, || format!("failed to open netns {path:?}"))
+        .map_err(|error| error.details("variable CNI_NETNS"))
+}
+
 /// Who holds the derived name of an attachment's host end?
 enum Holder {
     Nobody,
@@ -136,7 +148,11 @@ fn theirs_by_netns(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
     let container = match NetNs::open(path) {
         // A file that is no namespace is what an unmounted one leaves behind.
         Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(None),
-        opened => opened.doing(doing)?.rtnl().doing(doing)?,
+        opened => match opened.doing(doing)?.rtnl() {
+            // A namespace of another kind.
+            Err(error) if error.is_invalid() => return Ok(None),
+            entered => entered.doing(doing)?,
+        },
     };
     let ifname = &del.attachment.ifname;
     let inner = container

@@ -56,12 +56,13 @@ impl Mark {
         self.network == network_hash(network)
     }
 
-    /// The alias to write: the hashes, then as much of the names as fits (`IFALIASZ` is 256 with its NUL).
+    /// The alias to write: the hashes, then as much of the names as fits. (`IFALIASZ` is 256, and the kernel wants room for
+    /// two NULs.)
     pub fn alias(&self, attachment: &Attachment) -> String {
         let Attachment { network, container, ifname } = attachment;
         // Names are ASCII but for the interface's, which may be cut within a character.
         let mut alias = format!("{self} jackfield: {network} {ifname} {container}");
-        while alias.len() > 255 {
+        while alias.len() > 254 {
             alias.pop();
         }
         alias
@@ -98,7 +99,7 @@ mod tests {
     fn an_alias_is_read_back_whatever_the_length_of_the_names() {
         for attachment in [attachment("net", "c1"), attachment(&"n".repeat(200), &"c".repeat(200))] {
             let alias = Mark::of(&attachment).alias(&attachment);
-            assert!(alias.len() <= 255);
+            assert!(alias.len() <= 254);
             let mark = Mark::read(&alias).unwrap();
             assert!(mark.is_of(&attachment.owner()) && mark.is_in(&attachment.network));
             assert!(!mark.is_in(&"other".parse().unwrap()));

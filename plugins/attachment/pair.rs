@@ -1,25 +1,26 @@
 //! Making a veth pair: the steps of an ADD that every plugin with such a pair has in common.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use cni::attach::Trail;
 use cni::call::{Add, Attachment};
-use cni::error::{OrFail, Result};
+use cni::error::{Code, OrFail, Result};
 use cni::result::Interface;
+use linux::address::Family;
 use linux::bridge::Port;
 use linux::link::Link;
 use linux::mac::Mac;
 use linux::netns::NetNs;
 use linux::rtnl::{Request, Rtnl};
+use linux::sysctl::Folder;
 use linux::veth::{Pair, VethPair};
 
 use crate::attachment::container_end::ContainerEnd;
 use crate::attachment::host_end::{open_netns, refuse_second};
 use crate::attachment::lease::Lease;
 use crate::attachment::mark::{self, Mark};
-use crate::attachment::record::{self, Record};
+use crate::attachment::record::{self, Claim};
 
 /// How long a pair may take to come up: the Go plugin's whole patience.
 pub const PATIENCE: Duration = Duration::from_millis(2550);
@@ -28,12 +29,16 @@ pub const PATIENCE: Duration = Duration::from_millis(2550);
 pub struct Sides<'a> {
     /// Who.
     pub attachment: &'a Attachment,
+    /// The plugin, as records name it.
+    pub plugin: &'static str,
     /// The container's namespace.
     pub netns: NetNs,
     /// A conversation about the host's namespace.
     pub host: Rc<Rtnl>,
     /// A conversation about the container's.
     pub container: Rtnl,
+    /// The container's IPv6 settings; a kernel without IPv6 has none.
+    pub settings: Option<Folder>,
 }
 
 /// What the pair is to be.
@@ -48,33 +53,35 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// Opens both namespaces, and makes sure that the attachment does not exist yet.
+    /// Opens both namespaces, goes into the container's once, and makes sure that the attachment does not exist yet.
     ///
     /// # Errors
-    /// The container's namespace is none; the attachment exists.
-    pub fn open(add: &'a Add) -> Result<Sides<'a>> {
+    /// The container's namespace is none; the attachment exists, or somebody else is making it.
+    pub fn open(add: &'a Add, plugin: &'static str) -> Result<Sides<'a>> {
         let netns = open_netns(&add.netns)?;
         let host = Rc::new(Rtnl::here().doing(|| "open the host's namespace".into())?);
-        let container = netns.rtnl().doing(|| "open the container's namespace".into())?;
+        let (container, settings) = netns
+            .visit(|| (Rtnl::here(), Folder::here(Family::V6)))
+            .or_fail(Code::ENVIRONMENT, || {
+                format!("failed to open netns {:?}", add.netns.display().to_string())
+            })
+            .map_err(|error| error.details("variable CNI_NETNS"))?;
+        let container = container.doing(|| "open the container's namespace".into())?;
         refuse_second(&host, &container, &add.attachment)?;
-        Ok(Sides { attachment: &add.attachment, netns, host, container })
+        Ok(Sides { attachment: &add.attachment, plugin, netns, host, container, settings: settings.ok() })
     }
 
-    /// Writes down what is about to be claimed.
+    /// Writes down that this attachment is about to be made, and keeps every other ADD of it away until this one ends.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn write_record(
-        &self,
-        trail: &mut Trail,
-        plugin: &'static str,
-        addresses: Vec<IpAddr>,
-    ) -> Result<()> {
-        let record = Record::new(self.attachment, &mark::host_end(self.attachment)?, addresses);
-        trail.step(|| record.write(plugin, self.attachment))?;
-        let attachment = self.attachment.clone();
+    /// Another one was faster; what the file system says.
+    pub fn claim(&self, trail: &mut Trail) -> Result<Claim> {
+        let (plugin, attachment) = (self.plugin, self.attachment.clone());
+        let claim = trail.step(|| Claim::make(plugin, &attachment))?;
         trail.undo(move || record::remove(plugin, &attachment));
-        Ok(())
+        // The other one may have ended between our first look and our claim.
+        refuse_second(&self.host, &self.container, self.attachment)?;
+        Ok(claim)
     }
 
     /// Makes the pair. Both ends are born in their places; a port is one from its first instant.
@@ -85,8 +92,9 @@ impl<'a> Sides<'a> {
         let host_end = mark::host_end(self.attachment)?;
         let pair = VethPair {
             host_name: host_end.as_str(),
-            // Without MACs of ours, systemd's MACAddressPolicy would change them after ADD has reported them.
-            host_mac: Mac::random(),
+            // Without MACs of ours, systemd's MACAddressPolicy would change them after ADD has reported them. And a bridge
+            // without one of its own takes the lowest of its ports': this one is higher than others.
+            host_mac: high(Mac::random()),
             container_name: self.attachment.ifname.as_str(),
             container_mac: wanted.mac,
             container_ns: &self.netns,
@@ -109,7 +117,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// The first thing that the kernel refused.
     pub fn configure(&self, end: &ContainerEnd, pair: &Pair) -> Result<()> {
-        end.write_settings(&self.netns)?;
+        end.write_settings(self.settings.as_ref())?;
         end.configure(&self.container, pair.container)
     }
 
@@ -139,6 +147,12 @@ impl<'a> Sides<'a> {
             ..Interface::default()
         }
     }
+}
+
+/// A MAC that is higher than the usual ones: locally administered as before, unicast as before.
+fn high(Mac([_, rest @ ..]): Mac) -> Mac {
+    let [a, b, c, d, e] = rest;
+    Mac([0xfe, a, b, c, d, e])
 }
 
 /// A link of the host, as a result shows it.

@@ -23,9 +23,9 @@ use crate::bridge::{PLUGIN, shared};
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw, &add.call)?;
     refuse_what_cannot_be_answered(add, &conf)?;
-    let sides = Sides::open(add)?;
-    shared::refuse_other_kinds(&sides.host, &conf)?;
-    attach(|trail| Joining { add, conf: &conf, sides }.join(trail))
+    let sides = Sides::open(add, PLUGIN)?;
+    let bridge = shared::find_bridge(&sides.host, &conf)?;
+    attach(|trail| Joining { add, conf: &conf, sides }.join(trail, bridge))
 }
 
 /// Results below 0.3.0 are about addresses alone, so a network of frames has none.
@@ -47,12 +47,11 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
-    fn join(&self, trail: &mut Trail) -> Result<Success> {
+    fn join(&self, trail: &mut Trail, bridge: Option<Link>) -> Result<Success> {
         let (conf, sides) = (self.conf, &self.sides);
+        let _claim = sides.claim(trail)?;
         let (lease, plan) = self.obtain(trail)?;
-        let addresses = plan.iter().flat_map(|plan| &plan.ips).map(|ip| ip.address.ip()).collect();
-        sides.write_record(trail, PLUGIN, addresses)?;
-        let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf))?;
+        let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
         trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
         let mac = conf.mac.unwrap_or_else(Mac::random);

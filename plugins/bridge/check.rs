@@ -17,12 +17,12 @@ use crate::bridge::conf::{Addressing, Conf, Gateway, Raw, Reflection};
 /// The first difference.
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw, &check.call)?;
+    let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+    let container = compare::container_end(check)?;
     if let Addressing::Ipam(plugin) = &conf.addressing {
         Delegate::find(plugin, &check.call)?.check()?;
     }
-    let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let bridge = bridge(&host, check, &conf)?;
-    let container = compare::container_end(check)?;
     let port = compare::host_end(&host, check, &container)?;
     is_port(&port, &bridge, &conf)?;
     if conf.addressing != Addressing::LeftDown {

@@ -206,7 +206,7 @@ mod tests {
     fn meant_with(args: &str, keys: &str) -> Result<Conf> {
         let conf = format!(r#"{{"cniVersion":"1.1.0","name":"net","type":"bridge"{keys}}}"#);
         let env = Env::of([("CNI_ARGS", args)]);
-        let Request::Status(call) = Request::read(Verb::Status, &env, conf.into())? else {
+        let Request::Status(call) = Request::read(Verb::Status, &env, conf.into(), true)? else {
             panic!("no STATUS")
         };
         Conf::meant(decode(&call.config)?, &call)

@@ -9,7 +9,7 @@ use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
 use cni::delegate;
-use cni::error::{OrFail, Result};
+use cni::error::{Code, Error, OrFail, Result};
 use linux::rtnl::Rtnl;
 
 pub mod conf;
@@ -29,6 +29,7 @@ pub struct Bridge;
 
 impl Plugin for Bridge {
     type Conf = conf::Raw;
+    const ENTERS: bool = true;
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)
@@ -45,7 +46,7 @@ impl Plugin for Bridge {
     fn status(call: &Call, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf, call)?;
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
-        shared::refuse_other_kinds(&host, &conf)?;
+        shared::find_bridge(&host, &conf).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
         delegate::status(conf.addressing.plugin(), call)
     }
 

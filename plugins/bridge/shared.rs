@@ -13,33 +13,34 @@ use linux::sysctl::Conf as Sysctl;
 use crate::attachment::forwarding;
 use crate::bridge::conf::{Conf, Reflection};
 
-/// Refuses a name that is taken by a link of another kind, before anything is touched.
+/// Looks for the bridge, before anything is touched.
 ///
 /// # Errors
-/// Code 7 as the name is the configuration's.
-pub fn refuse_other_kinds(host: &Rtnl, conf: &Conf) -> Result<()> {
+/// The name is taken by a link of another kind.
+pub fn find_bridge(host: &Rtnl, conf: &Conf) -> Result<Option<Link>> {
     let name = conf.bridge.as_str();
     let found = host.link_by_name(name).doing(|| format!("look up bridge {name:?}"))?;
     match found {
         Some(link) if !link.is_kind("bridge") => Err(not_a_bridge(name)),
-        _ => Ok(()),
+        found => Ok(found),
     }
 }
 
 fn not_a_bridge(name: &str) -> Error {
-    Error::config(format!("failed to create bridge {name:?}: {name:?} already exists but is not a bridge"))
+    Error::internal(format!("failed to create bridge {name:?}: {name:?} already exists but is not a bridge"))
 }
 
-/// Makes sure that the bridge is there and up. One that exists keeps its MTU and whatever else it has.
+/// Makes sure that the bridge is there and up. One that was found keeps its MTU and whatever else it has.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn ensure_bridge(host: &Rtnl, conf: &Conf) -> Result<Link> {
+pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Link> {
     let name = conf.bridge.as_str();
     let doing = || format!("failed to create bridge {name:?}");
     // An explicit MAC: otherwise it would change with the ports, and systemd's MACAddressPolicy would set another.
     let wanted = BridgeSpec { name, mac: Mac::random(), mtu: conf.mtu, vlan_filtering: false };
-    let link = match host.ensure_bridge(&wanted).doing(doing)? {
+    let ensured = found.map_or_else(|| host.ensure_bridge(&wanted), |link| Ok(Ensured::Found(link)));
+    let link = match ensured.doing(doing)? {
         Ensured::Made(link) => {
             // It listens to no router, and its addresses can be used at once: nobody else can have them yet. A kernel
             // without IPv6 does not have these keys, nor the need.

@@ -13,7 +13,7 @@ use linux::netns::{NetNs, OpenError};
 use linux::rtnl::Rtnl;
 use serde::Deserialize;
 
-use crate::attachment::host_end::open_netns;
+use crate::attachment::host_end::{converse, open_netns};
 
 /// The link, whatever `CNI_IFNAME` says.
 const LO: &str = "lo";
@@ -27,9 +27,10 @@ pub struct Conf {}
 
 impl Plugin for Loopback {
     type Conf = Conf;
+    const ENTERS: bool = true;
 
     fn add(add: &Add, _: Conf) -> Result<Attached> {
-        let lo = Rc::new(open_netns(&add.netns)?.rtnl().doing(|| "open the container's namespace".into())?);
+        let lo = Rc::new(converse(&open_netns(&add.netns)?)?);
         let link = look_up(&lo)?;
         attach(|trail| {
             if !link.up {
@@ -48,16 +49,21 @@ impl Plugin for Loopback {
     fn del(del: &Del, _: Conf) -> Result<()> {
         let Some(path) = &del.netns else { return Ok(()) };
         let doing = || format!("failed to open netns {:?}", path.display().to_string());
-        let lo = match NetNs::open(path) {
+        let netns = match NetNs::open(path) {
             Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(()),
-            opened => opened.doing(doing)?.rtnl().doing(doing)?,
+            opened => opened.doing(doing)?,
+        };
+        let lo = match netns.rtnl() {
+            // A namespace of another kind.
+            Err(error) if error.is_invalid() => return Ok(()),
+            entered => entered.doing(doing)?,
         };
         let link = look_up(&lo)?;
         lo.set_down(link.index).doing(|| "failed to set \"lo\" down".into())
     }
 
     fn check(check: &Check, _: Conf) -> Result<()> {
-        let lo = open_netns(&check.netns)?.rtnl().doing(|| "open the container's namespace".into())?;
+        let lo = converse(&open_netns(&check.netns)?)?;
         match look_up(&lo)?.up {
             true => Ok(()),
             false => Err(Error::internal("loopback interface is down")),

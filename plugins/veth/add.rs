@@ -23,14 +23,14 @@ use crate::veth::plan::{Plan, plan, to_container};
 /// Any; nothing but forwarding, which is shared, is left then.
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw)?;
-    let sides = Sides::open(add)?;
+    let sides = Sides::open(add, PLUGIN)?;
     attach(|trail| connect(trail, add, &conf, &sides))
 }
 
 fn connect(trail: &mut Trail, add: &Add, conf: &Conf, sides: &Sides<'_>) -> Result<Success> {
+    let _claim = sides.claim(trail)?;
     let (lease, given) = Lease::obtain(trail, Delegate::find(&conf.ipam, &add.call)?)?;
     let plan = plan(&add.attachment, conf, given)?;
-    sides.write_record(trail, PLUGIN, plan.ips.iter().map(|ip| ip.address.ip()).collect())?;
     trail.step(|| forwarding::ensure(&plan.gateways).doing(|| "Could not enable IP forwarding".into()))?;
     let mac = Mac::random();
     let pair = sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: None }, lease)?;

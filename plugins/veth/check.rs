@@ -17,9 +17,9 @@ use crate::veth::conf::{Conf, Raw};
 /// The first difference.
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw)?;
-    Delegate::find(&conf.ipam, &check.call)?.check()?;
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let container = compare::container_end(check)?;
+    Delegate::find(&conf.ipam, &check.call)?.check()?;
     let host_end = compare::host_end(&host, check, &container)?;
     container.is_up()?;
     container.has_addresses(check)?;

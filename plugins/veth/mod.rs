@@ -26,6 +26,7 @@ pub struct Veth;
 
 impl Plugin for Veth {
     type Conf = conf::Raw;
+    const ENTERS: bool = true;
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

@@ -11,12 +11,11 @@ use cni::result::{Dns, Ip, Route, Success};
 use ipnetwork::IpNetwork;
 use linux::route;
 
-use crate::attachment::container_end::{ContainerEnd, KernelRoute, resolve};
+use crate::attachment::container_end::{ContainerEnd, KernelRoute, LINK_SCOPE, resolve};
 use crate::veth::conf::Conf;
 
-/// `RT_SCOPE_LINK` and `RT_SCOPE_HOST` of rtnetlink(7).
-const LINK: u8 = 253;
-const HOST: u8 = 254;
+/// `RT_SCOPE_HOST` of rtnetlink(7).
+const HOST_SCOPE: u8 = 254;
 
 /// A routed pair.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,7 +55,12 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
         }
         destinations.push(alone(ip.address.ip())?);
     }
-    routes.extend(resolve(&lease.routes, &lease.ips));
+    let by_another =
+        |route: &KernelRoute| route.gateway.is_some_and(|hop| !gateways.iter().any(|it| it.ip() == hop));
+    for route in resolve(&lease.routes, &lease.ips) {
+        // Some other station of the container's network: behind the pair's gateway too, but asked for directly.
+        routes.push(KernelRoute { onlink: by_another(&route), ..route });
+    }
     let container = ContainerEnd {
         ifname: attachment.ifname.clone(),
         addresses: lease.ips.iter().map(|ip| ip.address).collect(),
@@ -73,11 +77,12 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
 /// The gateway is on the link, and everything else of the container's network behind it.
 fn routes_by(gateway: IpNetwork, address: IpNetwork) -> Vec<KernelRoute> {
     let source = Some(address.ip());
-    let on_link = Route { scope: Some(LINK), ..Route::new(gateway, None) };
+    let on_link = Route { scope: Some(LINK_SCOPE), ..Route::new(gateway, None) };
     let network = IpNetwork::new(address.network(), address.prefix()).unwrap_or(address);
-    let mut routes = vec![KernelRoute { route: on_link, gateway: None, source }];
+    let direct = KernelRoute { route: on_link, gateway: None, source, onlink: false };
+    let mut routes = vec![direct.clone()];
     if alone(address.ip()).ok() != Some(network) {
-        routes.push(KernelRoute { route: Route::new(network, None), gateway: Some(gateway.ip()), source });
+        routes.push(KernelRoute { route: Route::new(network, None), gateway: Some(gateway.ip()), ..direct });
     }
     routes
 }
@@ -106,7 +111,7 @@ fn alone(address: IpAddr) -> Result<IpNetwork> {
 
 /// The host's way to an address of the container.
 pub fn to_container(destination: IpNetwork, host_end: u32) -> route::Route {
-    route::Route { scope: HOST, ..route::Route::new(destination, host_end) }
+    route::Route { scope: HOST_SCOPE, ..route::Route::new(destination, host_end) }
 }
 
 #[cfg(test)]

@@ -295,7 +295,7 @@ struct Living {
 /// Reads the configuration far enough to say which version its sender speaks, for error objects.
 pub(crate) fn spec_of(stdin: &[u8]) -> Option<Spec> {
     match Value::parse(stdin).ok()?.get("cniVersion")?.as_ref() {
-        Value::String(version) => version.parse().ok(),
+        Value::String(version) if !version.is_empty() => version.parse().ok(),
         _ => None,
     }
 }
@@ -305,9 +305,9 @@ impl Request {
     ///
     /// # Errors
     /// [`Code::ENVIRONMENT`], [`Code::DECODE`], [`Code::CONFIG`], [`Code::INCOMPATIBLE_VERSION`], or
-    /// [`Code::OWN_NETNS`] for an ADD into the plugin's own namespace.
-    pub fn read(verb: Verb, env: &Env, stdin: Vec<u8>) -> Result<Request> {
-        let who = Who::read(verb, env)?;
+    /// [`Code::OWN_NETNS`] for an ADD into the plugin's own namespace; a plugin that goes into none is not asked.
+    pub fn read(verb: Verb, env: &Env, stdin: Vec<u8>, enters: bool) -> Result<Request> {
+        let who = Who::read(verb, env, enters)?;
         let doing = || "error unmarshall network config".into();
         let config = Value::parse(&stdin).doing(doing)?;
         let head: Head = decode(&config).doing(doing)?;
@@ -341,7 +341,7 @@ struct Who {
 }
 
 impl Who {
-    fn read(verb: Verb, env: &Env) -> Result<Who> {
+    fn read(verb: Verb, env: &Env, enters: bool) -> Result<Who> {
         let needed = verb.needs();
         let wanted = |key: &str| if needed.contains(&key) { env.text(key) } else { Ok(None) };
         let container = wanted("CNI_CONTAINERID")?.map(str::parse).transpose()?;
@@ -357,7 +357,7 @@ impl Who {
         let overridden = env
             .get("CNI_NETNS_OVERRIDE")
             .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        let sane = overridden || !netns.as_deref().is_some_and(is_our_own);
+        let sane = !enters || overridden || !netns.as_deref().is_some_and(is_our_own);
         Ok(Who { container, ifname, netns, sane })
     }
 
@@ -387,7 +387,7 @@ impl Who {
 /// Does this path lead to the namespace in which we run? Device and inode say so (namespaces(7)). One that cannot be
 /// looked at is not ours.
 fn is_our_own(netns: &Path) -> bool {
-    let (Ok(theirs), Ok(ours)) = (netns.metadata(), Path::new("/proc/thread-self/ns/net").metadata()) else {
+    let (Ok(theirs), Ok(ours)) = (netns.metadata(), Path::new("/proc/self/ns/net").metadata()) else {
         return false;
     };
     (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())
@@ -456,7 +456,7 @@ mod tests {
     }
 
     fn read(verb: Verb, pairs: &[(&str, &str)], stdin: &str) -> Result<Request> {
-        Request::read(verb, &env(pairs), stdin.into())
+        Request::read(verb, &env(pairs), stdin.into(), true)
     }
 
     const CONF: &str = r#"{"cniVersion":"1.1.0","name":"net","type":"x"}"#;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use crate::call::{Call, Verb};
-use crate::error::{Code, Error, OrFail, Result};
+use crate::error::{Code, Error, Result};
 use crate::exec;
 use crate::name::PluginName;
 use crate::result::Success;
@@ -58,8 +58,12 @@ impl Delegate {
     pub fn add(&self) -> Result<Success> {
         let answered = self.run(Verb::Add).and_then(|answer| {
             let value = if answer.is_empty() { Ok(Value::Null) } else { Value::parse(&answer) };
-            let doing = || format!("failed to unmarshal raw result of {}", self.program.display());
-            Success::read(&value.doing(doing)?, self.call.spec).doing(doing)
+            // Whatever is wrong with it, it is not the configuration.
+            let read = value.and_then(|value| Success::read(&value, self.call.spec));
+            read.map_err(|error| {
+                let plugin = self.program.display();
+                Error::internal(format!("failed to unmarshal raw result of {plugin}: {}", error.msg()))
+            })
         });
         if answered.is_err() {
             // The error of the ADD is what the runtime has to know.

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use nix::errno::Errno;
+
 /// The `code` of an error object (CNI spec 1.1.0, section "Error"); 0 to 99 belong to the specification.
 ///
 /// A number and not an enum, because a delegate's error travels up unchanged, whatever its code.
@@ -87,7 +89,7 @@ impl Error {
         let mut cause = self.source();
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&error.to_string());
+            text.push_str(&words(error));
             cause = error.source();
         }
         text
@@ -96,6 +98,18 @@ impl Error {
     /// What is worth knowing beyond the message.
     pub fn more(&self) -> Option<&str> {
         self.details.as_deref()
+    }
+}
+
+/// The words of a cause. An error number is spelled as Go's `syscall` package does it: runtimes know "no such file or
+/// directory" by its lower case.
+fn words(cause: &(dyn StdError + 'static)) -> String {
+    let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let errno = number.map(Errno::from_raw).or_else(|| cause.downcast_ref::<Errno>().copied());
+    match errno {
+        Some(Errno::EIO) => "input/output error".into(),
+        Some(errno) => errno.desc().to_lowercase(),
+        None => cause.to_string(),
     }
 }
 
@@ -171,7 +185,7 @@ mod tests {
     fn the_message_is_the_deed_and_every_cause_once() {
         let io = Err::<(), _>(std::io::Error::from_raw_os_error(2));
         let error = io.doing(|| "open the lease".into()).doing(|| "free 10.0.0.2".into()).unwrap_err();
-        assert_eq!(error.msg(), "free 10.0.0.2: open the lease: No such file or directory (os error 2)");
+        assert_eq!(error.msg(), "free 10.0.0.2: open the lease: no such file or directory");
         assert_eq!(error.code(), Code::INTERNAL);
     }
 

@@ -22,6 +22,8 @@ use crate::value::Value;
 /// What a program has said.
 #[derive(Debug)]
 pub struct Output {
+    /// The program.
+    pub program: PathBuf,
     /// How it ended.
     pub status: ExitStatus,
     /// Its answer.
@@ -64,7 +66,7 @@ pub fn run<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)], stdin: &[u8])
     let (stdout, stderr) =
         converse(&mut child, stdin).doing(|| format!("talk with plugin {}", program.display()))?;
     let status = child.wait().doing(|| format!("wait for plugin {}", program.display()))?;
-    Ok(Output { status, stdout, stderr })
+    Ok(Output { program: program.into(), status, stdout, stderr })
 }
 
 /// A program that is being written over cannot be started for a moment (ETXTBSY); an installer that copies in place
@@ -188,11 +190,13 @@ impl Output {
         let (said, logged) = (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr));
         let (said, logged) = (said.trim(), logged.trim());
         let how = how_it_ended(self.status);
+        let program = format!("plugin {}", self.program.display());
         if said.is_empty() {
-            return Err(Error::internal(match logged {
+            let text = match logged {
                 "" => format!("netplugin failed with no error message: {how}"),
                 logged => format!("netplugin failed: {logged:?}: {how}"),
-            }));
+            };
+            return Err(Error::internal(text).details(program));
         }
         let complaint: Complaint =
             Value::parse(said.as_bytes()).and_then(|value| decode(&value)).map_err(|error| {

@@ -6,6 +6,7 @@
 //! # struct Bridge;
 //! # impl cni::Plugin for Bridge {
 //! #     type Conf = cni::delegate::Ipam;
+//! #     const ENTERS: bool = true;
 //! #     fn add(_: &cni::call::Add, _: Self::Conf) -> cni::error::Result<cni::attach::Attached> { cni::attach::attach(|_| Ok(Default::default())) }
 //! #     fn del(_: &cni::call::Del, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
 //! #     fn check(_: &cni::call::Check, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
@@ -60,6 +61,10 @@ use serde::de::DeserializeOwned;
 pub trait Plugin {
     /// The configuration as it is written, read by [`decode::decode`].
     type Conf: DeserializeOwned;
+
+    /// It goes into the container's namespace, so that must not be its own. (To find out costs more than reading the whole
+    /// configuration, so IPAM plugins do not.)
+    const ENTERS: bool;
 
     /// Attaches a container.
     ///

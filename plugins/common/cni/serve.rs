@@ -37,7 +37,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
     let read =
         std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let asked = stdin.clone();
-    let request = begun.and(read).and_then(|_| Request::read(verb, &env, stdin));
+    let request = begun.and(read).and_then(|_| Request::read(verb, &env, stdin, P::ENTERS));
     let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
     let code = match outcome.and_then(answer) {
         Ok(()) => ExitCode::SUCCESS,

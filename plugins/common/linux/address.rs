@@ -1,6 +1,7 @@
 //! Addresses of links.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -10,9 +11,9 @@ use netlink_packet_route::address::{
 };
 use nix::errno::Errno;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rtnl::message::RtnlMessage;
-use crate::rtnl::{Request, Rtnl};
+use crate::rtnl::{Part, Request, Rtnl};
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -122,6 +123,36 @@ impl Rtnl {
         let doing = format!("list the addresses of link {link}");
         let found = self.dump(RtnlMessage::GetAddress(question), &doing)?;
         Ok(found.into_iter().filter_map(read).collect())
+    }
+
+    /// Waits until duplicate address detection is through with every address of a link, and returns those that it is
+    /// not through with when the patience ends.
+    ///
+    /// There is no sleeping: the kernel tells of each address.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, naming the address that somebody else has.
+    pub fn wait_for_dad(&self, link: u32, patience: Duration) -> Result<Vec<IpNetwork>> {
+        let doing = format!("wait for the addresses of link {link}");
+        let mut pending: Vec<IpNetwork> = Vec::new();
+        self.watch(Part::V6Addresses, patience, &doing, |event| {
+            let changed = match event {
+                None => self.addresses_of(link)?,
+                Some(event) => read(event).filter(|address| address.link == link).into_iter().collect(),
+            };
+            for Address { net, tentative, dadfailed, .. } in changed {
+                if dadfailed {
+                    let failed = format!("link {link} has address {} in DADFAILED state", net.ip());
+                    return Err(Error::refused(failed, Errno::EADDRINUSE));
+                }
+                pending.retain(|other| *other != net);
+                if tentative {
+                    pending.push(net);
+                }
+            }
+            Ok(pending.is_empty().then_some(()))
+        })?;
+        Ok(pending)
     }
 }
 

@@ -47,6 +47,11 @@ impl Error {
         matches!(self.errno, Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL))
     }
 
+    /// The request makes no sense for what it was about: `EINVAL`, such as a namespace of another kind.
+    pub fn is_invalid(&self) -> bool {
+        self.errno == Some(Errno::EINVAL)
+    }
+
     /// The thing to create is there already: `EEXIST`.
     pub fn is_exists(&self) -> bool {
         self.errno == Some(Errno::EEXIST)

@@ -13,7 +13,7 @@ use crate::bridge::Port;
 use crate::error::{Error, Result};
 use crate::link::described::Described;
 use crate::mac::Mac;
-use crate::rtnl::{Request, Rtnl};
+use crate::rtnl::{Part, Request, Rtnl};
 
 /// A link as the kernel described it at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,7 +288,7 @@ impl Rtnl {
         if first.oper_up() {
             return Ok(first);
         }
-        let came_up = self.watch_links(patience, &doing, |event| {
+        let came_up = self.watch(Part::Links, patience, &doing, |event| {
             let seen = match event {
                 None => Some(self.link_by_index(link)?.ok_or_else(gone)?),
                 Some(RtnlMessage::LinkGone(Described::Link(it))) if it.index == link => return Err(gone()),

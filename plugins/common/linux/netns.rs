@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, fstatfs, statfs};
 
 use crate::error::{Doing, Error, Result};
 use crate::rtnl::Rtnl;
@@ -44,7 +44,12 @@ impl NetNs {
         if magic != NSFS_MAGIC && magic != PROC_SUPER_MAGIC {
             return Err(OpenError::NotANamespace(path.into(), magic));
         }
-        NetNs::hold(path).map_err(OpenError::Other)
+        let held = NetNs::hold(path).map_err(OpenError::Other)?;
+        // The link of a process leads from one file system to the other; any other file of /proc does not.
+        match fstatfs(&held.fd).map(|kind| kind.filesystem_type()) {
+            Ok(magic) if magic != NSFS_MAGIC => Err(OpenError::NotANamespace(path.into(), magic)),
+            _ => Ok(held),
+        }
     }
 
     /// The namespace that the calling thread is in.
@@ -167,6 +172,7 @@ mod tests {
         assert!(matches!(refusal(""), OpenError::Absent(_)));
         assert!(matches!(refusal("/sys"), OpenError::NotANamespace(..)));
         assert_eq!(refusal("/sys").to_string(), "unknown FS magic on \"/sys\": 62656572");
+        assert!(matches!(refusal("/proc/self/status"), OpenError::NotANamespace(..)));
         let inside_a_file = "failed to Statfs \"/proc/version/x\": not a directory";
         assert_eq!(refusal("/proc/version/x").to_string(), inside_a_file);
     }

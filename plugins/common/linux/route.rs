@@ -2,17 +2,17 @@
 
 use std::net::IpAddr;
 
-use crate::rtnl::message::RtnlMessage;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteProtocol, RouteType, RouteVia,
 };
 use nix::errno::Errno;
 
 use crate::address::Family;
 use crate::error::Result;
+use crate::rtnl::message::RtnlMessage;
 use crate::rtnl::{Request, Rtnl};
 
 /// The table that routes are in unless they say otherwise (`RT_TABLE_MAIN`).
@@ -116,10 +116,12 @@ pub struct RouteFilter {
 }
 
 impl Request {
-    /// Adds a route.
+    /// Adds a route, beside others to the same destination: a second one with the same metric goes in front of an
+    /// IPv4 one, and becomes a second next hop of an IPv6 one.
     pub fn add_route(route: &Route) -> Request {
         let message = RtnlMessage::NewRoute(route.message());
-        Request::new(message, NLM_F_CREATE | NLM_F_EXCL, format!("add route {route}"))
+        // Not NLM_F_EXCL: a container on two networks has two default routes.
+        Request::new(message, NLM_F_CREATE, format!("add route {route}"))
     }
 
     /// Deletes a route; one already gone is deleted.
@@ -130,10 +132,10 @@ impl Request {
 }
 
 impl Rtnl {
-    /// Adds a route.
+    /// Adds a route, beside others to the same destination.
     ///
     /// # Errors
-    /// `EEXIST` if there is one to this destination with this metric, `ENETUNREACH` if the gateway is not on
+    /// `EEXIST` if this very route is there, `ENETUNREACH` if the gateway is not on
     /// the link, `ENETDOWN` if the link is down, `EINVAL` for host bits.
     pub fn add_route(&self, route: &Route) -> Result<()> {
         self.send(Request::add_route(route))
@@ -147,8 +149,8 @@ impl Rtnl {
         self.send(Request::delete_route(route))
     }
 
-    /// The unicast routes that fit a filter, which the kernel applies. A route with several next hops is not
-    /// listed: nothing here makes any.
+    /// The unicast routes that fit a filter, which the kernel applies. A route with several next hops is listed once for
+    /// each.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -160,7 +162,7 @@ impl Rtnl {
             Err(e) if e.errno() == Some(Errno::ENOENT) => Vec::new(),
             found => found?,
         };
-        Ok(found.into_iter().filter_map(read).collect())
+        Ok(found.into_iter().flat_map(read).collect())
     }
 
     /// The default route of a family in the main table: of several, the one that wins.
@@ -195,8 +197,27 @@ fn via(gateway: IpAddr, dst: IpNetwork) -> RouteAttribute {
     }
 }
 
-fn read(message: RtnlMessage) -> Option<Route> {
-    let RtnlMessage::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
+/// The routes that an answer describes: one for each next hop.
+fn read(message: RtnlMessage) -> Vec<Route> {
+    let RtnlMessage::NewRoute(message) = message else { return Vec::new() };
+    let hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops.clone()),
+        _ => None,
+    });
+    let Some(route) = read_one(message) else { return Vec::new() };
+    let Some(hops) = hops else { return vec![route] };
+    let by = |hop: RouteNextHop| {
+        let gateway = hop.attributes.into_iter().find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(gateway) => ip(gateway),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => Some(gateway.into()),
+            _ => None,
+        });
+        Route { oif: hop.interface_index, gateway, ..route.clone() }
+    };
+    hops.into_iter().map(by).collect()
+}
+
+fn read_one(RouteMessage { header, attributes, .. }: RouteMessage) -> Option<Route> {
     if header.kind != RouteType::Unicast {
         return None;
     }
@@ -230,7 +251,6 @@ fn read(message: RtnlMessage) -> Option<Route> {
                     }
                 }
             }
-            RouteAttribute::MultiPath(_) => return None,
             _ => {}
         }
     }
@@ -250,7 +270,23 @@ mod tests {
     use super::*;
 
     fn there_and_back(route: &Route) -> Option<Route> {
-        read(RtnlMessage::NewRoute(route.message()))
+        read(RtnlMessage::NewRoute(route.message())).pop()
+    }
+
+    #[test]
+    fn a_route_with_two_next_hops_is_two_routes() {
+        let mut message = Route::new("fd00::/64".parse().unwrap(), 0).message();
+        let hop = |link| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = link;
+            hop.attributes =
+                vec![RouteAttribute::Gateway(RouteAddress::Inet6([0xfd00, 0, 0, 0, 0, 0, 0, 1].into()))];
+            hop
+        };
+        message.attributes.push(RouteAttribute::MultiPath(vec![hop(2), hop(3)]));
+        let routes = read(RtnlMessage::NewRoute(message));
+        assert_eq!(routes.iter().map(|route| route.oif).collect::<Vec<_>>(), [2, 3]);
+        assert!(routes.iter().all(|route| route.gateway.is_some()));
     }
 
     #[test]

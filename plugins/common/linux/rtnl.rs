@@ -76,6 +76,15 @@ impl Request {
     }
 }
 
+/// What can be watched: the multicast groups of rtnetlink, by their numbers (include/uapi/linux/rtnetlink.h).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// RTNLGRP_LINK
+    Links = 1,
+    /// RTNLGRP_IPV6_IFADDR
+    V6Addresses = 9,
+}
+
 /// A conversation with the kernel about one namespace.
 pub struct Rtnl(Mutex<Line>);
 
@@ -206,33 +215,34 @@ impl Rtnl {
         Ok(heard)
     }
 
-    /// Watches the links of this namespace until `look` has seen what it wants or the patience is at an end.
+    /// Watches a part of this namespace until `look` has seen what it wants or the patience is at an end.
     ///
     /// `look` is called once after the watch has begun, so that no change can slip between the two, and then
     /// with each change. None if it never found what it wanted.
-    pub(crate) fn watch_links<T>(
+    pub(crate) fn watch<T>(
         &self,
+        part: Part,
         patience: Duration,
         doing: &str,
         mut look: impl FnMut(Option<RtnlMessage>) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        const RTNLGRP_LINK: u32 = 1;
+        let group = part as u32;
         let membership = |join: bool| {
             let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             line.forget_events();
             let socket = line.connection.socket_mut().socket_ref();
-            if join { socket.add_membership(RTNLGRP_LINK) } else { socket.drop_membership(RTNLGRP_LINK) }
+            if join { socket.add_membership(group) } else { socket.drop_membership(group) }
         };
         membership(true).doing(|| doing)?;
         let found = match look(None) {
-            Ok(None) => self.watch(patience, doing, look),
+            Ok(None) => self.listen(patience, doing, look),
             found => found,
         };
         membership(false).doing(|| doing)?;
         found
     }
 
-    fn watch<T>(
+    fn listen<T>(
         &self,
         patience: Duration,
         doing: &str,

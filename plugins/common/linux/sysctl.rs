@@ -5,7 +5,12 @@
 //! these functions during [`crate::netns::NetNs::visit`].
 
 use std::fmt;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
 
 use crate::address::Family;
 use crate::error::{Doing, Error, Result};
@@ -26,7 +31,7 @@ pub fn read(name: &str) -> Result<String> {
 /// caller (`EPERM`, `EACCES`; `EROFS` where /proc/sys is mounted read-only, as in many containers).
 pub fn write(name: &str, value: &str) -> Result<()> {
     // Not std::fs::write: creating and truncating mean nothing in /proc.
-    std::fs::File::options()
+    File::options()
         .write(true)
         .open(path(name)?)
         .and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()))
@@ -82,6 +87,67 @@ impl Conf<'_> {
     /// As [`write()`].
     pub fn write(&self, value: &str) -> Result<()> {
         write(&self.to_string(), value)
+    }
+}
+
+/// The settings of the links of one namespace, held open. Like a socket they belong to the namespace in which they were
+/// opened, and can be used from anywhere: the folder below `/proc/sys/net` is the namespace's own.
+#[derive(Debug)]
+pub struct Folder {
+    family: Family,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    /// Opens the settings of the namespace that the calling thread is in.
+    ///
+    /// # Errors
+    /// `ENOENT` where the kernel does not speak this family.
+    pub fn here(family: Family) -> Result<Folder> {
+        let path = match family {
+            Family::V4 => "/proc/sys/net/ipv4/conf",
+            Family::V6 => "/proc/sys/net/ipv6/conf",
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = open(path, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+        Ok(Folder { family, fd })
+    }
+
+    /// Reads a link's setting, without the line end.
+    ///
+    /// # Errors
+    /// As [`read()`].
+    pub fn read(&self, link: &str, key: &str) -> Result<String> {
+        let (name, file) = self.file(link, key, OFlag::O_RDONLY)?;
+        let text = std::io::read_to_string(file).doing(|| format!("read sysctl {name}"))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// Writes a link's setting.
+    ///
+    /// # Errors
+    /// As [`write()`].
+    pub fn write(&self, link: &str, key: &str, value: &str) -> Result<()> {
+        let (name, mut file) = self.file(link, key, OFlag::O_WRONLY)?;
+        std::io::Write::write_all(&mut file, value.as_bytes())
+            .doing(|| format!("set sysctl {name} to {value}"))
+    }
+
+    /// Makes a link's setting have this value, and leaves it alone where it already has.
+    ///
+    /// # Errors
+    /// As [`ensure`].
+    pub fn ensure(&self, link: &str, key: &str, value: &str) -> Result<()> {
+        if self.read(link, key)? == value { Ok(()) } else { self.write(link, key, value) }
+    }
+
+    fn file(&self, link: &str, key: &str, access: OFlag) -> Result<(String, File)> {
+        let name = Conf { family: self.family, link, key }.to_string();
+        path(&name)?;
+        let below = format!("{link}/{key}");
+        let fd = openat(&self.fd, below.as_str(), access | OFlag::O_CLOEXEC, Mode::empty())
+            .doing(|| format!("open sysctl {name}"))?;
+        Ok((name, fd.into()))
     }
 }
 

@@ -80,7 +80,12 @@ mod tests {
     use super::*;
 
     fn output(code: i32, stdout: &str) -> Output {
-        Output { status: ExitStatus::from_raw(code << 8), stdout: stdout.into(), stderr: Vec::new() }
+        Output {
+            program: "/bin/x".into(),
+            status: ExitStatus::from_raw(code << 8),
+            stdout: stdout.into(),
+            stderr: Vec::new(),
+        }
     }
 
     #[test]
