@@ -13,7 +13,7 @@ DESTDIR ?=
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 CHANNEL := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
-# What goes where; rust-lld links foreign targets, so that no cross compiler is needed.
+# What goes where.
 PLUGINS := bridge veth ptp loopback host-local
 TOOLS := netns cnitool
 DIST_TARGETS ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
@@ -106,8 +106,6 @@ dist-one:
 	@if ! rustup target list --toolchain $(CHANNEL) --installed | grep -qx $(TARGET) \
 		&& ! rustup target add --toolchain $(CHANNEL) $(TARGET); then \
 		echo "no tarball for $(TARGET): rustup cannot have that target"; exit 0; fi; \
-	[ $(TARGET) = "$$(uname -m)-unknown-linux-musl" ] || \
-		export CARGO_TARGET_$$(echo $(TARGET) | tr a-z- A-Z_)_LINKER=rust-lld; \
 	cargo build --locked --release --target $(TARGET) --bins; \
 	mkdir -p dist/$(name)/bin; \
 	cp $(addprefix $(OUT)/$(TARGET)/release/,$(PLUGINS) $(TOOLS)) dist/$(name)/bin; \
