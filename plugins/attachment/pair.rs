@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cni::attach::Trail;
 use cni::call::{Add, Attachment};
-use cni::error::{Code, OrFail, Result};
+use cni::error::{Code, Error, OrFail, Result};
 use cni::result::Interface;
 use linux::address::Family;
 use linux::bridge::Port;
@@ -53,22 +53,34 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// Opens both namespaces, goes into the container's once, and makes sure that the attachment does not exist yet.
+    /// Opens both namespaces, goes into the container's once, and makes sure that the attachment does not exist yet. What
+    /// the plugin has to see on the host it looks for in the meantime.
     ///
     /// # Errors
-    /// The container's namespace is none; the attachment exists, or somebody else is making it.
-    pub fn open(add: &'a Add, plugin: &'static str) -> Result<Sides<'a>> {
+    /// The container's namespace is none; the attachment exists; those of `look`.
+    pub fn open<T>(
+        add: &'a Add,
+        plugin: &'static str,
+        look: impl FnOnce(&Rtnl) -> Result<T>,
+    ) -> Result<(Sides<'a>, T)> {
         let netns = open_netns(&add.netns)?;
-        let host = Rc::new(Rtnl::here().doing(|| "open the host's namespace".into())?);
-        let (container, settings) = netns
-            .visit(|| (Rtnl::here(), Folder::here(Family::V6)))
+        let there = || (Rtnl::here(), Folder::here(Family::V6));
+        let here = || {
+            let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+            let seen = look(&host)?;
+            Ok::<_, Error>((Rc::new(host), seen))
+        };
+        let ((container, settings), seen) = netns
+            .visit_while(there, here)
             .or_fail(Code::ENVIRONMENT, || {
                 format!("failed to open netns {:?}", add.netns.display().to_string())
             })
             .map_err(|error| error.details("variable CNI_NETNS"))?;
+        let (host, seen) = seen?;
         let container = container.doing(|| "open the container's namespace".into())?;
         refuse_second(&host, &container, &add.attachment)?;
-        Ok(Sides { attachment: &add.attachment, plugin, netns, host, container, settings: settings.ok() })
+        let (attachment, settings) = (&add.attachment, settings.ok());
+        Ok((Sides { attachment, plugin, netns, host, container, settings }, seen))
     }
 
     /// Writes down that this attachment is about to be made, and keeps every other ADD of it away until this one ends.

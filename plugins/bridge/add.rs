@@ -23,8 +23,7 @@ use crate::bridge::{PLUGIN, shared};
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw, &add.call)?;
     refuse_what_cannot_be_answered(add, &conf)?;
-    let sides = Sides::open(add, PLUGIN)?;
-    let bridge = shared::find_bridge(&sides.host, &conf)?;
+    let (sides, bridge) = Sides::open(add, PLUGIN, |host| shared::find_bridge(host, &conf))?;
     attach(|trail| Joining { add, conf: &conf, sides }.join(trail, bridge))
 }
 

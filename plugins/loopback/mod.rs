@@ -13,7 +13,7 @@ use linux::netns::{NetNs, OpenError};
 use linux::rtnl::Rtnl;
 use serde::Deserialize;
 
-use crate::attachment::host_end::{converse, open_netns};
+use crate::attachment::host_end::open_netns;
 
 /// The link, whatever `CNI_IFNAME` says.
 const LO: &str = "lo";
@@ -53,10 +53,10 @@ impl Plugin for Loopback {
             Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(()),
             opened => opened.doing(doing)?,
         };
-        let lo = match netns.rtnl() {
+        let lo = match netns.enter() {
             // A namespace of another kind.
             Err(error) if error.is_invalid() => return Ok(()),
-            entered => entered.doing(doing)?,
+            entered => entered.and_then(|()| Rtnl::here()).doing(doing)?,
         };
         let link = look_up(&lo)?;
         lo.set_down(link.index).doing(|| "failed to set \"lo\" down".into())
@@ -79,6 +79,16 @@ impl Plugin for Loopback {
         // Nothing of ours outlives its namespace.
         Ok(())
     }
+}
+
+/// Goes into the container's namespace for good: this program has nothing to do anywhere else.
+fn converse(netns: &NetNs) -> Result<Rtnl> {
+    let path = netns.path().display().to_string();
+    netns
+        .enter()
+        .and_then(|()| Rtnl::here())
+        .or_fail(Code::ENVIRONMENT, || format!("failed to open netns {path:?}"))
+        .map_err(|error| error.details("variable CNI_NETNS"))
 }
 
 fn look_up(lo: &Rtnl) -> Result<Link> {

@@ -23,7 +23,7 @@ use crate::veth::plan::{Plan, plan, to_container};
 /// Any; nothing but forwarding, which is shared, is left then.
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw)?;
-    let sides = Sides::open(add, PLUGIN)?;
+    let (sides, ()) = Sides::open(add, PLUGIN, |_| Ok(()))?;
     attach(|trail| connect(trail, add, &conf, &sides))
 }
 

@@ -20,8 +20,8 @@
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
 //! - [`sysctl`]: the settings below `/proc/sys`.
 //!
-//! **Invariant**: no thread stays in a namespace that it visited. [`named::exec`] is the one exception, for
-//! a process that is about to become another program.
+//! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
+//! are the exceptions, for a process that has nothing to do anywhere else.
 //!
 //! **Invariant**: *create* fails if the thing exists, *ensure* accepts what is there and says whether it made
 //! it, *delete* accepts absence. What the kernel says is matched by number, never by text.

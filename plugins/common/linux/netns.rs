@@ -68,10 +68,11 @@ impl NetNs {
     /// # Errors
     /// `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at `user.max_net_namespaces`.
     pub fn create() -> Result<NetNs> {
-        on_a_thread(|| {
+        let make = || {
             unshare(CloneFlags::CLONE_NEWNET).doing(|| "make a network namespace")?;
             NetNs::here()
-        })
+        };
+        on_a_thread_while(make, || ()).and_then(|(made, ())| made)
     }
 
     fn hold(path: &Path) -> Result<NetNs> {
@@ -100,11 +101,30 @@ impl NetNs {
     /// The namespace cannot be entered: `EINVAL` if it is of another kind, `EPERM` without `CAP_SYS_ADMIN`
     /// over it. What `f` returns is handed back as it is.
     pub fn visit<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
-        on_a_thread(|| {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET)
-                .doing(|| format!("enter namespace {}", self.path.display()))?;
-            Ok(f())
-        })
+        self.visit_while(f, || ()).map(|(there, ())| there)
+    }
+
+    /// The same, and does `here` in the meantime, where the caller is: starting a thread takes the kernel longer than most
+    /// of what a visitor does.
+    ///
+    /// # Errors
+    /// As [`NetNs::visit`].
+    pub fn visit_while<T: Send, U>(
+        &self,
+        there: impl FnOnce() -> T + Send,
+        here: impl FnOnce() -> U,
+    ) -> Result<(T, U)> {
+        let visit = || self.enter().map(|()| there());
+        on_a_thread_while(visit, here).and_then(|(there, here)| Ok((there?, here)))
+    }
+
+    /// Takes the calling thread into this namespace, for good: nothing takes it back. For a program that has nothing to do
+    /// anywhere else.
+    ///
+    /// # Errors
+    /// As [`NetNs::visit`].
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.fd, CloneFlags::CLONE_NEWNET).doing(|| format!("enter namespace {}", self.path.display()))
     }
 
     /// Opens a conversation with the kernel about this namespace. The socket belongs to it for good: the
@@ -123,14 +143,19 @@ impl AsFd for NetNs {
     }
 }
 
-/// Runs `f` on a thread of its own and waits for it.
-fn on_a_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Runs `there` on a thread of its own and `here` on this one, and waits for both.
+fn on_a_thread_while<T: Send, U>(
+    there: impl FnOnce() -> T + Send,
+    here: impl FnOnce() -> U,
+) -> Result<(T, U)> {
     std::thread::scope(|scope| {
         let visitor = std::thread::Builder::new()
             .name("visitor".into())
-            .spawn_scoped(scope, f)
+            .spawn_scoped(scope, there)
             .doing(|| "start a thread for another namespace")?;
-        visitor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let here = here();
+        let there = visitor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((there, here))
     })
 }
 
