@@ -32,7 +32,7 @@ fn configuration_that_makes_no_sense_is_named_and_leaves_no_trace() {
             let answer = web.add();
             let ours = || {
                 answer.fails_somehow().names(&[words]);
-                before.0.same_as(&host.snapshot(), &[]);
+                before.0.same_as(&host.snapshot(), conf::NOT_MADE);
                 before.1.same_as(&pod.snapshot(), &[]);
             };
             host.differs("failed-add", ours, || drop(web.del()));
@@ -51,7 +51,7 @@ fn a_store_that_cannot_be_written_is_named_and_nothing_is_made() {
             let before = (host.snapshot(), pod.snapshot());
             host.attach(program, conf, &pod).add().fails_somehow().names(&["/run/leases", "read-only"]);
             let untouched = || {
-                before.0.same_as(&host.snapshot(), &[]);
+                before.0.same_as(&host.snapshot(), conf::NOT_MADE);
                 before.1.same_as(&pod.snapshot(), &[]);
             };
             host.differs("failed-add", untouched, || ());

@@ -69,8 +69,8 @@ fn host_scope_and_no_scope_are_installed_as_said() {
         let pod = host.pod();
         add(host, "bridge", &pod, json!([{"dst": "192.0.2.0/24", "scope": 253}, {"dst": "198.51.100.0/24"}]));
         assert_eq!(pod.routes("-4 route show 192.0.2.0/24")[0]["scope"], "link");
-        let universe = &pod.routes("-4 route show 198.51.100.0/24")[0];
-        assert!(universe.get("scope").is_none() && universe["gateway"] == "10.9.0.1", "{universe}");
+        let universe = &pod.routes("-d -4 route show 198.51.100.0/24")[0];
+        assert!(universe["scope"] == "global" && universe["gateway"] == "10.9.0.1", "{universe}");
         assert_eq!(universe["protocol"], "boot");
     });
 }
@@ -141,7 +141,13 @@ fn the_host_end_accepts_no_router_advertisements() {
             let web = host.attach(program, conf, &pod);
             web.add().result();
             let end = host.links().into_iter().find(|name| name.starts_with("veth")).expect("a host end");
-            assert_eq!(host.sysctl(&format!("net/ipv6/conf/{end}/accept_ra")), "0");
+            let accepts = host.sysctl(&format!("net/ipv6/conf/{end}/accept_ra"));
+            // A bridge takes every frame of its ports before IPv6 sees it, so a port needs no such switch.
+            host.differs(
+                "ra",
+                || assert!(accepts == "0" || program == "bridge"),
+                || assert_eq!(accepts, "0"),
+            );
             web.del().silent();
         }
     });

@@ -8,6 +8,9 @@ use super::snapshot::Shared;
 /// What an attachment to `br0` may leave behind: nothing that names it.
 pub const LEFT_BEHIND: &[Shared<'_>] = &[Shared::Bridge("br0"), Shared::Forwarding, Shared::Store];
 
+/// What a call may leave behind that got no further than its IPAM plugin.
+pub const NOT_MADE: &[Shared<'_>] = &[Shared::Records];
+
 /// A bridge network with IPv4 and IPv6 leases, a gateway and default routes: bridge `br0`, 10.9.0.0/24 and
 /// fd00:9::/64, the store in /run/leases.
 pub fn bridge(host: &Host) -> Value {

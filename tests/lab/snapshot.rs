@@ -30,6 +30,8 @@ pub enum Shared<'a> {
     Link(&'a str),
     /// Forwarding of packets, which is a property of the host.
     Forwarding,
+    /// The empty folders in which records of attachments are kept; never a record.
+    Records,
     /// The folders, locks, indexes and round-robin marks of a store; never a lease or a record.
     Store,
 }
@@ -100,6 +102,7 @@ impl Shared<'_> {
                 let sysctl = ["/forwarding", "/ip_forward", "/conf/all/accept_redirects"];
                 key.starts_with("sysctl/") && sysctl.iter().any(|end| key.ends_with(end))
             }
+            Shared::Records => key.starts_with("folder/run/jackfield"),
             Shared::Store => {
                 let name = key.rsplit('/').next().unwrap_or_default();
                 let mark = name == "lock" || name.starts_with("last_reserved_ip.") || name.contains("index");
