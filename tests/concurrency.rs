@@ -217,8 +217,10 @@ fn a_signal_at_any_moment_leaves_all_or_nothing() {
                 let pod = host.pod();
                 let web = host.attach(program, conf, &pod);
                 let before = host.snapshot();
-                for _ in 0..40 {
+                for round in 0..40 {
                     let running = web.call("ADD").start();
+                    // Later in each round: the measure of time is another program's start and end.
+                    (0..round % 5).for_each(|_| drop(host.sh(":")));
                     running.signal("TERM");
                     let answer = running.finish();
                     if answer.succeeded() {
@@ -246,7 +248,7 @@ fn del_cleans_up_behind_an_add_that_was_killed_at_any_moment() {
             let before = (host.snapshot(), pod.snapshot());
             for round in 0..25 {
                 let running = web.call("ADD").start();
-                // Later in each round: the reference of time is another program's start and end.
+                // Later in each round: the measure of time is another program's start and end.
                 (0..round % 5).for_each(|_| drop(host.sh(":")));
                 running.signal("KILL");
                 drop(running.finish());
