@@ -55,11 +55,12 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
         }
         destinations.push(alone(ip.address.ip())?);
     }
-    let by_another =
-        |route: &KernelRoute| route.gateway.is_some_and(|hop| !gateways.iter().any(|it| it.ip() == hop));
     for route in resolve(&lease.routes, &lease.ips) {
-        // Some other station of the container's network: behind the pair's gateway too, but asked for directly.
-        routes.push(KernelRoute { onlink: by_another(&route), ..route });
+        // Another station of the container's network: it too lies behind the pair's gateway, but is asked for directly.
+        let is_station = |hop: IpAddr| {
+            lease.ips.iter().any(|ip| ip.address.contains(hop)) && !gateways.iter().any(|it| it.ip() == hop)
+        };
+        routes.push(KernelRoute { onlink: route.gateway.is_some_and(is_station), ..route });
     }
     let container = ContainerEnd {
         ifname: attachment.ifname.clone(),
@@ -118,7 +119,18 @@ pub fn to_container(destination: IpNetwork, host_end: u32) -> route::Route {
 mod tests {
     use super::*;
 
-    fn planned(ips: &[(&str, Option<&str>)], routes: &[&str]) -> Result<Plan> {
+    fn lease(ips: &[(&str, Option<&str>)], routes: &[&str]) -> Success {
+        Success {
+            ips: ips
+                .iter()
+                .map(|(net, gw)| Ip::new(net.parse().unwrap(), gw.map(|gw| gw.parse().unwrap())))
+                .collect(),
+            routes: routes.iter().map(|dst| Route::new(dst.parse().unwrap(), None)).collect(),
+            ..Success::default()
+        }
+    }
+
+    fn planned(lease: Success) -> Result<Plan> {
         let [network, container, ifname] = ["net", "c1", "eth0"];
         let attachment = Attachment {
             network: network.parse().unwrap(),
@@ -126,14 +138,6 @@ mod tests {
             ifname: ifname.parse().unwrap(),
         };
         let conf = Conf { mtu: None, ipam: "x".parse().unwrap(), dns: Dns::default() };
-        let lease = Success {
-            ips: ips
-                .iter()
-                .map(|(net, gw)| Ip::new(net.parse().unwrap(), gw.map(|gw| gw.parse().unwrap())))
-                .collect(),
-            routes: routes.iter().map(|dst| Route::new(dst.parse().unwrap(), None)).collect(),
-            ..Success::default()
-        };
         plan(&attachment, &conf, lease)
     }
 
@@ -148,9 +152,11 @@ mod tests {
 
     #[test]
     fn the_container_reaches_its_network_by_the_gateway_alone() {
-        let plan =
-            planned(&[("10.1.2.3/24", Some("10.1.2.1")), ("fd00::3/64", Some("fd00::1"))], &["0.0.0.0/0"])
-                .unwrap();
+        let plan = planned(lease(
+            &[("10.1.2.3/24", Some("10.1.2.1")), ("fd00::3/64", Some("fd00::1"))],
+            &["0.0.0.0/0"],
+        ))
+        .unwrap();
         let expected = [
             "10.1.2.1/32 from 10.1.2.3",
             "10.1.2.0/24 via 10.1.2.1 from 10.1.2.3",
@@ -166,16 +172,28 @@ mod tests {
     }
 
     #[test]
+    fn another_station_of_the_network_may_be_a_next_hop_and_a_stranger_may_not() {
+        let onlink = |hop: &str| {
+            let mut lease = lease(&[("10.1.2.3/24", Some("10.1.2.1"))], &["192.0.2.0/24"]);
+            lease.routes[0].gw = Some(hop.parse().unwrap());
+            planned(lease).unwrap().container.routes.pop().unwrap().onlink
+        };
+        assert!(onlink("10.1.2.9"));
+        assert!(!onlink("10.1.2.1") && !onlink("203.0.113.1"));
+    }
+
+    #[test]
     fn two_addresses_of_one_network_share_gateway_and_routes() {
         let plan =
-            planned(&[("10.1.2.3/24", Some("10.1.2.1")), ("10.1.2.4/24", Some("10.1.2.1"))], &[]).unwrap();
+            planned(lease(&[("10.1.2.3/24", Some("10.1.2.1")), ("10.1.2.4/24", Some("10.1.2.1"))], &[]))
+                .unwrap();
         assert_eq!(texts(&plan.container.routes).len(), 2);
         assert_eq!((plan.gateways.len(), plan.destinations.len()), (1, 2));
     }
 
     #[test]
     fn an_address_alone_in_its_network_needs_no_route_to_it() {
-        let plan = planned(&[("10.1.2.3/32", Some("169.254.1.1"))], &["0.0.0.0/0"]).unwrap();
+        let plan = planned(lease(&[("10.1.2.3/32", Some("169.254.1.1"))], &["0.0.0.0/0"])).unwrap();
         assert_eq!(
             texts(&plan.container.routes),
             ["169.254.1.1/32 from 10.1.2.3", "0.0.0.0/0 via 169.254.1.1"]
@@ -184,8 +202,8 @@ mod tests {
 
     #[test]
     fn an_address_without_a_gateway_is_refused_by_name() {
-        let error = planned(&[("10.1.2.3/24", None)], &[]).unwrap_err();
+        let error = planned(lease(&[("10.1.2.3/24", None)], &[])).unwrap_err();
         assert!(error.msg().contains("10.1.2.3/24"));
-        assert!(planned(&[], &[]).unwrap_err().msg().contains("missing IP config"));
+        assert!(planned(lease(&[], &[])).unwrap_err().msg().contains("missing IP config"));
     }
 }
