@@ -1,8 +1,8 @@
 //! Signals that would end the process wait until what was begun is finished or undone.
 //!
 //! INT, TERM and HUP are blocked for the whole process. An ADD looks for them between its steps and gives up; a wait for
-//! a delegate passes them on to it. When all is said and undone they are let through, and the process dies of them as it
-//! would have. (KILL cannot be held: what it leaves, the record and the next DEL find.)
+//! a delegate passes them on to it. When all is undone they are let through, and the process dies of them as it would have;
+//! a call that was answered ends as if none had come. (KILL cannot be held: what it leaves, the record and the next DEL find.)
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;

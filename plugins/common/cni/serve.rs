@@ -32,19 +32,23 @@ pub fn serve<P: Plugin>() -> ExitCode {
         Ok(verb) => verb,
         Err(error) => return no_verb(&env, &error),
     };
-    let begun = die_with_the_parent(&env).and_then(|()| hold::begin());
     let mut stdin = Vec::with_capacity(8192);
     let read =
         std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let asked = stdin.clone();
-    let request = begun.and(read).and_then(|_| Request::read(verb, &env, stdin, P::ENTERS));
+    // From here on; whoever waits at a terminal for the end of stdin may still be interrupted.
+    let begun = read.and_then(|_| die_with_the_parent(&env)).and_then(|()| hold::begin());
+    let request = begun.and_then(|()| Request::read(verb, &env, stdin, P::ENTERS));
     let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
-    let code = match outcome.and_then(answer) {
+    match outcome.and_then(answer) {
+        // A signal that comes after the answer has nothing left to stop: to die of it would make the answer a lie.
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(spec_of(&asked), &error),
-    };
-    hold::end();
-    code
+        Err(error) => {
+            let code = complain(spec_of(&asked), &error);
+            hold::end();
+            code
+        }
+    }
 }
 
 /// Calls the plugin. What is to be answered comes back with the version to answer in.
