@@ -6,19 +6,20 @@
 //!                      │                                          ▲
 //!   cni::serve   read ─┴─► check at the door ─► Plugin::add ──► answer, and only then keep
 //!                                                    │
-//!   bridge::add   conf ─► IPAM ─► plan ─► record ─► bridge ─► pair ─► container end ─► result
-//!                  │       │       │        │          │         │           │
-//!                 pure   another  pure    /run     shared:   born in    one visit, then one
-//!                        program        (undone)   never      place     datagram on a socket
-//!                       (undone last)              undone    (undone    that carries its
-//!                                                             first)    namespace
+//!   bridge::add   conf ─► record ─► IPAM ─► plan ─► bridge ─► pair ─► container end ─► result
+//!                  │        │        │        │        │        │           │
+//!                 pure    /run,   another   pure   shared:   born in    one datagram
+//!                         locked  program          never     place      on a socket
+//!                                 (undone          undone    (undone    that carries
+//!                                  last)                     first)     its namespace
 //! ```
 //!
 //! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the
 //! plugin to read first; [`veth`] is its routed sister; [`loopback`] is the smallest.
 //!
 //! **Invariants**
-//! 1. A thread never *stays* in a namespace that it visited; a socket carries the namespace.
+//! 1. A thread never *stays* in a namespace that it visited; a socket carries the namespace. (`loopback` does not visit: it
+//!    has nothing to do anywhere else, and enters for good.)
 //! 2. One call, one process, one answer on stdout. Below `cni::serve` nothing prints, exits or reads the environment.
 //! 3. Every step of ADD is one deed with one undo, recorded the moment it succeeds. What is shared is never undone.
 //! 4. DEL needs neither the namespace nor a previous result, tries everything, and gives the lease back last.
