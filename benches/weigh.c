@@ -4,7 +4,7 @@
  * its exit status (255 for a signal).
  *
  * This is not done by the benchmark itself, since Linux counts the memory of whoever starts a program towards that
- * program's peak (fs/exec.c, exec_mmap): the starter has to be small, and its own 0.8 MB is the least seen here.
+ * program's peak (fs/exec.c, exec_mmap): the starter has to be small, and its own 0.5 MB is the least seen here.
  */
 #include <spawn.h>
 #include <stdio.h>

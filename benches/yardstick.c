@@ -5,7 +5,7 @@
  * the plugins and compares its system calls with benches/yardstick.strace, so that nobody can slow it down.
  *
  * There is no C library underneath. A statically linked glibc asks the processor for its features some sixty
- * times before main(), and where a hypervisor traps CPUID that takes longer than making the pair of links.
+ * times before main(), and where a hypervisor traps CPUID that takes as long as making the pair of links.
  *
  *   yardstick nothing                                             start and end, as a plugin's VERSION must
  *   yardstick loopback NETNS up|down
