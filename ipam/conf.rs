@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use cni::call::{Args, Call};
+use cni::call::Call;
+use cni::env::Args;
 use cni::error::{Code, Error, OrFail, Result};
 use cni::name::NetworkName;
 use cni::result::Route;
@@ -193,7 +194,8 @@ fn bad(range: BadRange) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use cni::call::{Env, Request, Verb};
+    use cni::env::{Env, Verb};
+    use cni::request::Request;
 
     use super::*;
 

@@ -198,8 +198,9 @@ fn mac(candidates: &[&Option<String>]) -> Result<Option<Mac>> {
 
 #[cfg(test)]
 mod tests {
-    use cni::call::{Env, Request, Verb};
     use cni::decode::decode;
+    use cni::env::{Env, Verb};
+    use cni::request::Request;
 
     use super::*;
 

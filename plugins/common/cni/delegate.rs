@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::call::{Call, Verb};
+use crate::call::Call;
+use crate::env::Verb;
 use crate::error::{Code, Error, Result};
 use crate::exec;
 use crate::name::PluginName;

@@ -25,7 +25,7 @@
 //! - [`name`], [`spec`]: names and versions, validated once;
 //! - [`value`], [`decode`]: JSON as Go reads it;
 //! - [`result`]: what an ADD answers, in every version;
-//! - [`call`]: what a plugin is told, checked at the door;
+//! - [`env`](mod@env), [`call`], [`request`]: what a plugin is told, checked at the door;
 //! - [`attach`]: an ADD that undoes itself;
 //! - [`exec`], [`delegate`]: running other plugins;
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
@@ -42,6 +42,8 @@ pub mod value;
 pub mod result;
 
 pub mod call;
+pub mod env;
+pub mod request;
 
 pub mod attach;
 

@@ -15,11 +15,13 @@ use serde_json::{Value as Json, json};
 
 use crate::Plugin;
 use crate::attach::Attached;
-use crate::call::{Call, Env, Request, Verb, spec_of};
+use crate::call::Call;
 use crate::decode::decode;
 use crate::delegate::PARENT;
+use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
 use crate::hold;
+use crate::request::{Request, spec_of};
 use crate::spec::Spec;
 
 /// Answers one call of a plugin and ends: `main` is this line.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::list::List;
 use super::{Runtime, answer, failed};
-use crate::call::Verb;
+use crate::env::Verb;
 use crate::error::{Code, Error, OrFail, Result};
 use crate::exec;
 use crate::name::PluginName;

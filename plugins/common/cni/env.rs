@@ -1,0 +1,168 @@
+//! The environment: `CNI_*`, read once and passed on as values.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::delegate::PARENT;
+use crate::error::{Code, Error, Result};
+use crate::spec::Spec;
+
+/// The `CNI_*` variables, and our own word between a plugin and its delegate.
+#[derive(Clone, Debug, Default)]
+pub struct Env(Vec<(OsString, OsString)>);
+
+impl Env {
+    /// The only place that reads the process environment. (`vars` would panic on a stranger's bytes.)
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that the lint speaks of")]
+    pub fn of_this_process() -> Env {
+        let ours = |key: &OsString| key.as_bytes().starts_with(b"CNI_") || key.as_os_str() == PARENT;
+        Env(std::env::vars_os().filter(|(key, _)| ours(key)).collect())
+    }
+
+    /// An environment made by hand.
+    pub fn of<K: Into<OsString>, V: Into<OsString>>(vars: impl IntoIterator<Item = (K, V)>) -> Env {
+        Env(vars.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    /// A variable; an empty one is absent.
+    pub(crate) fn get(&self, key: &str) -> Option<&OsString> {
+        self.0
+            .iter()
+            .find(|(name, value)| name.as_os_str() == key && !value.is_empty())
+            .map(|(_, value)| value)
+    }
+
+    /// Is this variable absent, or empty, which is the same?
+    pub(crate) fn is_empty_of(&self, key: &str) -> bool {
+        self.get(key).is_none()
+    }
+
+    /// The plugin of ours that started us as its delegate.
+    pub(crate) fn parent(&self) -> Option<i32> {
+        self.get(PARENT)?.to_str()?.parse().ok()
+    }
+
+    /// A variable that has to be text.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.to_str().map(Some).ok_or_else(|| {
+            let text = format!("{key} is not valid UTF-8");
+            Error::new(Code::ENVIRONMENT, text).details(value.to_string_lossy().escape_debug().to_string())
+        })
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// Attach.
+    Add,
+    /// Detach.
+    Del,
+    /// Compare an attachment with what ADD answered.
+    Check,
+    /// Remove what belongs to no attachment any more.
+    Gc,
+    /// Would ADD work?
+    Status,
+    /// Which versions are spoken?
+    Version,
+}
+
+impl Verb {
+    /// The value of `CNI_COMMAND`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Add => "ADD",
+            Verb::Del => "DEL",
+            Verb::Check => "CHECK",
+            Verb::Gc => "GC",
+            Verb::Status => "STATUS",
+            Verb::Version => "VERSION",
+        }
+    }
+
+    /// `CNI_COMMAND`, exactly as the specification spells it.
+    ///
+    /// # Errors
+    /// [`Code::ENVIRONMENT`] for anything else.
+    pub fn of(env: &Env) -> Result<Verb> {
+        let Some(command) = env.text("CNI_COMMAND")? else { return Err(missing(&["CNI_COMMAND"])) };
+        let verbs = [Verb::Add, Verb::Del, Verb::Check, Verb::Gc, Verb::Status, Verb::Version];
+        verbs
+            .into_iter()
+            .find(|verb| verb.as_str() == command)
+            .ok_or_else(|| Error::new(Code::ENVIRONMENT, format!("unknown CNI_COMMAND: {command}")))
+    }
+
+    /// The variables without which this verb makes no sense (spec, section "Parameters").
+    pub(crate) fn needs(self) -> &'static [&'static str] {
+        match self {
+            Verb::Add | Verb::Check => &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"],
+            Verb::Del => &["CNI_CONTAINERID", "CNI_IFNAME"],
+            Verb::Gc | Verb::Status | Verb::Version => &[],
+        }
+    }
+
+    /// The first version that has this verb.
+    pub(crate) fn since(self) -> Spec {
+        match self {
+            Verb::Check => Spec::V0_4_0,
+            Verb::Gc | Verb::Status => Spec::V1_1_0,
+            Verb::Add | Verb::Del | Verb::Version => Spec::V0_1_0,
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The error for variables that are not there.
+pub(crate) fn missing(names: &[&str]) -> Error {
+    Error::new(Code::ENVIRONMENT, format!("required env variables [{}] missing", names.join(",")))
+}
+
+/// `CNI_ARGS`: `K=V;K2=V2`. The runtime gives the same to every plugin of a list, so unknown keys are somebody else's.
+#[derive(Clone, Debug, Default)]
+pub struct Args(Vec<(String, String)>);
+
+impl Args {
+    pub(crate) fn of(env: &Env) -> Result<Args> {
+        let mut pairs = Vec::new();
+        for pair in env.text("CNI_ARGS")?.unwrap_or_default().split(';').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some((key, value)) if !key.is_empty() => pairs.push((key.into(), value.into())),
+                _ => return Err(Error::new(Code::ENVIRONMENT, format!("CNI_ARGS: invalid pair {pair:?}"))),
+            }
+        }
+        Ok(Args(pairs))
+    }
+
+    /// The value of a key, which is matched exactly; the last one wins, and an empty one is absent.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(name, value)| name == key && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cni_args_are_pairs_and_unknown_ones_are_somebody_elses() {
+        let args = |text: &str| Args::of(&Env::of([("CNI_ARGS", text)]));
+        let read = args("IgnoreUnknown=1;MAC=a=b;").unwrap();
+        assert_eq!((read.get("MAC"), read.get("mac")), (Some("a=b"), None));
+        for bad in ["FOO", "=x"] {
+            assert!(args(bad).unwrap_err().msg().contains("CNI_ARGS"), "{bad}");
+        }
+    }
+}
