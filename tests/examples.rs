@@ -12,7 +12,7 @@ use crate::lab::world::{self, Need};
 
 /// An example, built as this test was built. Cargo has no variable for examples, and builds none for a test that is
 /// asked for by name, so we do; where that was done already it costs nothing.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let program = profile.join("examples").join(name);

@@ -37,6 +37,7 @@ mod kernel;
 mod lab;
 mod loopback;
 mod netns;
+mod nft;
 mod pairs;
 mod pools;
 mod result;

@@ -18,6 +18,7 @@
 //! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
 //! - [`mac`], [`link`], [`veth`], [`bridge`]: network interfaces;
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
+//! - [`nft`]: packet filtering and address translation, by nf_tables;
 //! - [`sysctl`]: the settings below `/proc/sys`.
 //!
 //! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
@@ -41,6 +42,7 @@ pub mod bridge;
 pub mod link;
 pub mod mac;
 pub mod neighbour;
+pub mod nft;
 pub mod nsid;
 pub mod route;
 pub mod sysctl;

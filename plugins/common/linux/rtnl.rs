@@ -7,7 +7,7 @@
 //! No file outside this folder knows tokio. It has little to do: the kernel answers a request before `send`
 //! returns, so the answer is fetched by polling once, by hand. Only waiting for an *event* starts a runtime.
 
-mod ack;
+pub(crate) mod ack;
 mod answer;
 pub(crate) mod message;
 mod wait;

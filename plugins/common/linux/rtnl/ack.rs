@@ -10,7 +10,7 @@ const HEADER: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// The sentence in an error message, given the bytes after its number and the flags of its header.
-pub(super) fn sentence(after_the_number: &[u8], flags: u16) -> Option<String> {
+pub(crate) fn sentence(after_the_number: &[u8], flags: u16) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }

@@ -1,0 +1,163 @@
+//! The usual sequences of expressions, as `nft` writes and prints them.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::nft::Family;
+use crate::nft::datatype::Part;
+use crate::nft::expression::{Comparison, Ct, Expression, Header, Meta, Register};
+
+/// The register that short phrases use.
+const FIRST: Register = Register::word(0);
+
+/// Which address of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+/// Compares the first register.
+fn compare(how: Comparison, with: Vec<u8>) -> Expression {
+    Expression::Compare { from: FIRST, how, with }
+}
+
+/// The family of an address.
+pub fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+}
+
+/// `meta nfproto ipv4` or `ipv6`: in the family `inet`, what comes before every look at an address. `nft` does
+/// not print it.
+pub fn is_family(family: Family) -> [Expression; 2] {
+    [Expression::Meta { key: Meta::Family, to: FIRST }, compare(Comparison::Equal, vec![family as u8])]
+}
+
+/// Loads an address of a packet that is known to be of the family.
+pub fn load_address(family: Family, end: End, to: Register) -> Expression {
+    let (offset, length) = match (family, end) {
+        (Family::Ipv6, End::Source) => (8, 16),
+        (Family::Ipv6, End::Destination) => (24, 16),
+        (_, End::Source) => (12, 4),
+        (_, End::Destination) => (16, 4),
+    };
+    Expression::Payload { header: Header::Network, offset, length, to }
+}
+
+/// `ip saddr 10.22.0.0/16`, `ip6 daddr != 2001:db8::/64` and the like.
+pub fn address(end: End, how: Comparison, network: IpNetwork) -> Vec<Expression> {
+    let family = family_of(network.ip());
+    let mut steps = Vec::from(is_family(family));
+    steps.push(load_address(family, end, FIRST));
+    let (bits, mask) = match network {
+        IpNetwork::V4(v4) => (32, Part::Address(v4.mask().into()).bytes()),
+        IpNetwork::V6(v6) => (128, Part::Address(v6.mask().into()).bytes()),
+    };
+    if network.prefix() < bits {
+        let flip = vec![0; mask.len()];
+        steps.push(Expression::Bits { register: FIRST, mask, flip });
+    }
+    steps.push(compare(how, Part::Address(network.network()).bytes()));
+    steps
+}
+
+/// `ip saddr vmap @map` or `ip6 saddr vmap @map`.
+pub fn address_decides(family: Family, end: End, map: &str) -> Vec<Expression> {
+    let mut steps = Vec::from(is_family(family));
+    steps.push(load_address(family, end, FIRST));
+    let (set, to) = (map.to_owned(), Some(Register::VERDICT));
+    steps.push(Expression::Lookup { set, from: FIRST, to, unless: false });
+    steps
+}
+
+/// `meta l4proto 6`: TCP is 6, UDP 17.
+pub fn protocol(number: u8) -> [Expression; 2] {
+    [Expression::Meta { key: Meta::Protocol, to: FIRST }, compare(Comparison::Equal, vec![number])]
+}
+
+/// Loads the port of a packet that is known to have ports: TCP, UDP, SCTP or DCCP.
+pub fn load_port(end: End, to: Register) -> Expression {
+    let offset = if end == End::Source { 0 } else { 2 };
+    Expression::Payload { header: Header::Transport, offset, length: 2, to }
+}
+
+/// `iifname "eth0"`, or `oifname` with [`Meta::OutputName`].
+pub fn link_name(key: Meta, how: Comparison, name: &str) -> [Expression; 2] {
+    [Expression::Meta { key, to: FIRST }, compare(how, Part::IfName(name).bytes())]
+}
+
+/// `ether saddr 02:00:5e:10:00:01`, in the family `bridge`.
+pub fn ether_source(how: Comparison, mac: crate::mac::Mac) -> [Expression; 2] {
+    [
+        Expression::Payload { header: Header::Link, offset: 6, length: 6, to: FIRST },
+        compare(how, Part::Ether(mac).bytes()),
+    ]
+}
+
+/// A connection's state, for [`ct_state`] (`NF_CT_STATE_BIT`).
+pub mod state {
+    /// Belongs to no connection and begins none.
+    pub const INVALID: u32 = 1;
+    /// Has been answered.
+    pub const ESTABLISHED: u32 = 2;
+    /// Begun by another connection, or an error message about one.
+    pub const RELATED: u32 = 4;
+    /// Begins one.
+    pub const NEW: u32 = 8;
+}
+
+/// A connection's status, for [`ct_status`] (`enum ip_conntrack_status`).
+pub mod status {
+    /// Its source is translated.
+    pub const SNAT: u32 = 1 << 4;
+    /// Its destination is translated.
+    pub const DNAT: u32 = 1 << 5;
+}
+
+/// `ct state established,related`: one of these bits is set.
+pub fn ct_state(one_of: u32) -> [Expression; 3] {
+    ct_bits(Ct::State, one_of)
+}
+
+/// `ct status dnat`: one of these bits is set.
+pub fn ct_status(one_of: u32) -> [Expression; 3] {
+    ct_bits(Ct::Status, one_of)
+}
+
+fn ct_bits(key: Ct, one_of: u32) -> [Expression; 3] {
+    let none = 0_u32.to_ne_bytes().to_vec();
+    [
+        Expression::Ct { key, to: FIRST },
+        Expression::Bits { register: FIRST, mask: one_of.to_ne_bytes().into(), flip: none.clone() },
+        compare(Comparison::Unequal, none),
+    ]
+}
+
+/// `fib daddr type local`: the packet is for one of the host's own addresses.
+pub fn is_for_this_host() -> [Expression; 2] {
+    const RTN_LOCAL: u32 = 2;
+    [Expression::DestinationKind { to: FIRST }, compare(Comparison::Equal, RTN_LOCAL.to_ne_bytes().into())]
+}
+
+/// `meta mark and <bits> == <bits>`.
+pub fn mark_has(bits: u32) -> [Expression; 3] {
+    let bytes = bits.to_ne_bytes().to_vec();
+    [
+        Expression::Meta { key: Meta::Mark, to: FIRST },
+        Expression::Bits { register: FIRST, mask: bytes.clone(), flip: vec![0; 4] },
+        compare(Comparison::Equal, bytes),
+    ]
+}
+
+/// `meta mark set meta mark or <bits>`.
+pub fn set_mark(bits: u32) -> [Expression; 3] {
+    let (mask, flip) = ((!bits).to_ne_bytes().into(), bits.to_ne_bytes().into());
+    [
+        Expression::Meta { key: Meta::Mark, to: FIRST },
+        Expression::Bits { register: FIRST, mask, flip },
+        Expression::SetMeta { key: Meta::Mark, from: FIRST },
+    ]
+}

@@ -1,0 +1,268 @@
+//! The socket, and how messages go through it.
+//!
+//! The kernel carries out what it is sent before `send` returns, and has queued the answer by then; the later
+//! parts of a dump are made while the earlier ones are read. So nothing here ever waits: an answer that is not
+//! there will not come.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+
+use crate::error::{Doing, Error, Result};
+use crate::nft::attribute::{Attributes, Read};
+use crate::rtnl::ack;
+
+/// `NFNL_SUBSYS_NFTABLES`: the upper byte of every message's kind, and whom a batch is for.
+const NF_TABLES: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+/// `NFNL_BATCH_GENID`
+const BATCH_GENERATION: u16 = 1;
+
+/// The netlink header, and the header that every netfilter message has after it (`struct nfgenmsg`).
+const HEADER: usize = 16;
+const FAMILY_HEADER: usize = 4;
+
+/// Larger than any datagram the kernel makes: dumps come in pieces of at most 32 KiB.
+const DATAGRAM: usize = 64 * 1024;
+
+/// A change or a question, not yet sent.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) family: u8,
+    pub(super) attributes: Attributes,
+    pub(super) doing: String,
+}
+
+impl Message {
+    fn encode(&self, flags: u16, sequence: u32, bytes: &mut Vec<u8>) {
+        let kind = (NF_TABLES << 8) | self.kind;
+        put(
+            bytes,
+            kind,
+            self.flags | flags | NLM_F_REQUEST,
+            sequence,
+            [self.family, 0, 0, 0],
+            &self.attributes,
+        );
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: [u8; 4], attributes: &Attributes) {
+    let length = HEADER + FAMILY_HEADER + attributes.as_slice().len();
+    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(family);
+    bytes.extend_from_slice(attributes.as_slice());
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All of it is in force.
+    Done,
+    /// None of it is: somebody has changed the ruleset since the generation that it was made for.
+    Overtaken,
+}
+
+/// A message of the kernel.
+struct Heard<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+impl Heard<'_> {
+    /// The error number of an acknowledgement or of the end of a dump; None for success.
+    fn errno(&self) -> Option<Errno> {
+        let number = self.body.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+        (number != 0).then(|| Errno::from_raw(number.wrapping_neg()))
+    }
+
+    fn refusal(&self, errno: Errno, doing: &str) -> Error {
+        let after = self.body.get(4..).unwrap_or_default();
+        Error::refused(doing, errno).saying(ack::sentence(after, self.flags))
+    }
+}
+
+/// The messages of a datagram.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Heard<'_>> {
+    std::iter::from_fn(move || {
+        let (header, _) = datagram.split_first_chunk::<HEADER>()?;
+        let &[l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = header;
+        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
+        let body = datagram.get(HEADER..length)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Heard {
+            kind: u16::from_ne_bytes([k0, k1]),
+            flags: u16::from_ne_bytes([f0, f1]),
+            sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+            body,
+        })
+    })
+}
+
+/// The socket, the number of the next message, and room for an answer.
+pub(super) struct Line {
+    socket: Socket,
+    sequence: u32,
+    datagram: Vec<u8>,
+}
+
+impl Line {
+    pub(super) fn open() -> io::Result<Line> {
+        let socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.set_ext_ack(true)?;
+        // A refusal need not repeat the message that it refuses.
+        socket.set_cap_ack(true)?;
+        Ok(Line { socket, sequence: 1, datagram: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// Sends a batch, for this generation of the ruleset or for any.
+    ///
+    /// Only the last message asks for an acknowledgement: refusals come unasked, and a thousand
+    /// acknowledgements would overflow the socket.
+    pub(super) fn commit(&mut self, batch: &[Message], generation: Option<u32>) -> Result<Outcome> {
+        const DOING: &str = "change the nftables ruleset";
+        let begin = self.sequence;
+        let mut bytes = Vec::new();
+        let about = Attributes::new().with(generation, |all, number| all.number(BATCH_GENERATION, number));
+        let [upper, lower] = NF_TABLES.to_be_bytes();
+        put(&mut bytes, BATCH_BEGIN, NLM_F_REQUEST, begin, [0, 0, upper, lower], &about);
+        let mut last = begin;
+        for (position, message) in batch.iter().enumerate() {
+            last = last.wrapping_add(1);
+            let flags = if position + 1 == batch.len() { NLM_F_ACK } else { 0 };
+            message.encode(flags, last, &mut bytes);
+        }
+        let end = last.wrapping_add(1);
+        put(&mut bytes, BATCH_END, NLM_F_REQUEST, end, [0, 0, upper, lower], &Attributes::new());
+        self.sequence = end.wrapping_add(1);
+        self.send(&bytes).doing(|| DOING)?;
+
+        let mut refused = None;
+        while self.receive().doing(|| DOING)? {
+            for heard in messages(&self.datagram).filter(|heard| heard.kind == NLMSG_ERROR) {
+                // Counted from the beginning: 0 is the batch as a whole.
+                let place = heard.sequence.wrapping_sub(begin);
+                if place > last.wrapping_sub(begin) {
+                    continue; // the rest of an earlier conversation
+                }
+                let message = usize::try_from(place).ok().and_then(|place| batch.get(place.wrapping_sub(1)));
+                match (heard.errno(), message) {
+                    (Some(Errno::ERESTART), None) => return Ok(Outcome::Overtaken),
+                    (Some(errno), None) => return Err(refused.unwrap_or(heard.refusal(errno, DOING))),
+                    (Some(errno), Some(message)) => {
+                        refused = refused.or(Some(heard.refusal(errno, &message.doing)));
+                    }
+                    (None, _) => {}
+                }
+                if heard.sequence == last {
+                    return refused.map_or(Ok(Outcome::Done), Err);
+                }
+            }
+        }
+        Err(refused.unwrap_or(Error::plain(DOING, "the kernel did not answer")))
+    }
+
+    /// Asks for one thing. None if it is not there.
+    pub(super) fn look_up<T>(
+        &mut self,
+        question: &Message,
+        read: impl FnOnce(Read<'_>) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let sequence = self.ask(question, 0)?;
+        let doing = question.doing.as_str();
+        while self.receive().doing(|| doing)? {
+            let Some(heard) = messages(&self.datagram).find(|heard| heard.sequence == sequence) else {
+                continue;
+            };
+            return match (heard.kind, heard.errno()) {
+                (NLMSG_ERROR, Some(Errno::ENOENT)) => Ok(None),
+                (NLMSG_ERROR, Some(errno)) => Err(heard.refusal(errno, doing)),
+                _ => {
+                    let found = heard.body.get(FAMILY_HEADER..).and_then(|about| read(Read(about)));
+                    found.map(Some).ok_or_else(|| incomprehensible(doing))
+                }
+            };
+        }
+        Err(Error::plain(doing, "the kernel did not answer"))
+    }
+
+    /// Asks for everything that fits, and hands it to `keep`, one message after the other. False if somebody
+    /// has changed the ruleset meanwhile, so that what was kept may be neither the old nor the new.
+    pub(super) fn dump(&mut self, question: &Message, mut keep: impl FnMut(Read<'_>)) -> Result<bool> {
+        let sequence = self.ask(question, NLM_F_DUMP)?;
+        let doing = question.doing.as_str();
+        let mut whole = true;
+        while self.receive().doing(|| doing)? {
+            for heard in messages(&self.datagram).filter(|heard| heard.sequence == sequence) {
+                whole &= heard.flags & NLM_F_DUMP_INTR == 0;
+                match (heard.kind, heard.errno()) {
+                    (NLMSG_ERROR | NLMSG_DONE, None | Some(Errno::ENOENT)) => return Ok(whole),
+                    (NLMSG_ERROR | NLMSG_DONE, Some(Errno::EINTR)) => return Ok(false),
+                    (NLMSG_ERROR | NLMSG_DONE, Some(errno)) => return Err(heard.refusal(errno, doing)),
+                    _ => keep(Read(heard.body.get(FAMILY_HEADER..).unwrap_or_default())),
+                }
+            }
+        }
+        Err(Error::plain(doing, "the kernel did not answer"))
+    }
+
+    fn ask(&mut self, question: &Message, flags: u16) -> Result<u32> {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        question.encode(flags, sequence, &mut bytes);
+        self.send(&bytes).doing(|| question.doing.as_str())?;
+        Ok(sequence)
+    }
+
+    /// Sends to the kernel. A batch is one datagram, whatever its size: the socket is given room for it.
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut roomy = false;
+        loop {
+            match self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.raw_os_error() == Some(Errno::EMSGSIZE as i32) && !roomy => {
+                    roomy = true;
+                    let room = bytes.len().saturating_add(4096);
+                    // Past net.core.wmem_max only with CAP_NET_ADMIN in the first user namespace.
+                    if setsockopt(&self.socket, sockopt::SndBufForce, &room).is_err() {
+                        setsockopt(&self.socket, sockopt::SndBuf, &room)?;
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Fetches the next datagram. False if there is none.
+    fn receive(&mut self) -> io::Result<bool> {
+        self.datagram.clear();
+        loop {
+            match self.socket.recv(&mut self.datagram, MsgFlags::MSG_DONTWAIT.bits()) {
+                Ok(_) => return Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Refusals beyond what the socket holds are lost; the first ones, which count, are there.
+                Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+fn incomprehensible(doing: &str) -> Error {
+    Error::plain(doing, "the kernel's answer cannot be understood")
+}

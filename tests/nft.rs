@@ -1,0 +1,285 @@
+//! nf_tables over netlink, through the program that teaches it: examples/masquerade.rs. `nft` and pings are the
+//! witnesses.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::examples::example;
+use crate::lab::call::Call;
+use crate::lab::host::{Host, Pod};
+use crate::lab::lab_with;
+use crate::lab::outcome::Outcome;
+use crate::lab::place::Place;
+use crate::lab::world::Need;
+
+/// The reference has no libraries.
+const NEEDS: &[Need] = &[Need::Ours("tools")];
+
+const SUBNETS: [&str; 2] = ["10.22.0.0/24", "fd00:22::/64"];
+
+/// The program under test.
+struct Masquerade(PathBuf);
+
+impl Masquerade {
+    fn built() -> Masquerade {
+        Masquerade(example("masquerade"))
+    }
+
+    fn call(&self, words: &str) -> Call {
+        Call::of(&self.0, &words.split(' ').collect::<Vec<_>>())
+    }
+
+    fn run(&self, words: &str) -> Outcome {
+        self.call(words).run()
+    }
+
+    /// Fails, and complains with exactly this.
+    #[track_caller]
+    fn fails(&self, words: &str, complaint: &str) {
+        let outcome = self.run(words);
+        assert!(!outcome.succeeded(), "{words} succeeds");
+        assert_eq!(outcome.stderr().trim(), format!("masquerade: {complaint}"));
+    }
+}
+
+/// The whole ruleset as `nft` reads it, with handles: what was made anew differs.
+fn ruleset(place: &Place) -> String {
+    place.sh("nft -j list ruleset")
+}
+
+/// How many elements a set or map has.
+fn count(place: &Place, set: &str) -> usize {
+    let listing: Value = serde_json::from_str(&place.sh(&format!("nft -j list {set}"))).unwrap();
+    let found = &listing["nftables"][1];
+    let elements = found.get("set").or(found.get("map")).map(|set| &set["elem"]);
+    elements.and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+const LISTING: &str = r#"table inet example_masq {
+	comment "made by the example masquerade"
+	map sources4 {
+		type ipv4_addr : verdict
+		comment "who is masqueraded, and where it is decided"
+		elements = { 10.22.0.5 comment "one of 10.22.0.0/24" : goto subnet_10.22.0.0/24 }
+	}
+
+	map sources6 {
+		type ipv6_addr : verdict
+		comment "who is masqueraded, and where it is decided"
+		elements = { fd00:22::5 comment "one of fd00:22::/64" : goto subnet_fd00-22--/64 }
+	}
+
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr vmap @sources4
+		ip6 saddr vmap @sources6
+	}
+
+	chain subnet_10.22.0.0/24 {
+		comment "what leaves 10.22.0.0/24"
+		ip daddr != 10.22.0.0/24 masquerade
+	}
+
+	chain subnet_fd00-22--/64 {
+		comment "what leaves fd00:22::/64"
+		ip6 daddr != fd00:22::/64 masquerade
+	}
+}
+"#;
+
+#[test]
+fn nft_lists_what_the_library_made_as_its_own_and_reads_it_back() {
+    let masquerade = Masquerade::built();
+    lab_with(NEEDS, |host| {
+        masquerade.run("add 10.22.0.0/24 10.22.0.5").silent();
+        masquerade.run("add fd00:22::/64 fd00:22::5").silent();
+        assert_eq!(host.sh("nft list table inet example_masq"), LISTING);
+        host.sh("nft list ruleset > /run/listing; nft flush ruleset; nft -f /run/listing");
+        assert_eq!(host.sh("nft list table inet example_masq"), LISTING);
+        let read_back = ruleset(host);
+        masquerade.run("add 10.22.0.0/24 10.22.0.5").silent();
+        assert_eq!(ruleset(host), read_back, "what nft made is known again");
+    });
+}
+
+#[test]
+fn what_was_made_goes_with_the_last_address_and_nothing_else_changes() {
+    let masquerade = Masquerade::built();
+    lab_with(NEEDS, |host| {
+        host.sh("nft 'table inet other { chain c { type filter hook forward priority 0; counter; }; }'");
+        let before = ruleset(host);
+        masquerade.run("del 10.22.0.5").silent();
+        masquerade.run("add 10.22.0.0/24 10.22.0.5 10.22.0.6").silent();
+        let one_subnet = ruleset(host);
+        masquerade.run("add 10.22.0.0/24 10.22.0.6 10.22.0.5").silent();
+        masquerade.run("del 10.22.0.7 fd00:22::5").silent();
+        assert_eq!(ruleset(host), one_subnet, "nothing to do, nothing done");
+
+        masquerade.run("add fd00:22::/64 fd00:22::5").silent();
+        masquerade.run("del 10.22.0.5").silent();
+        let chains = host.sh("nft list chains");
+        assert!(chains.contains("subnet_10.22.0.0/24"), "10.22.0.6 still needs it: {chains}");
+        masquerade.run("del 10.22.0.6").silent();
+        let chains = host.sh("nft list chains");
+        assert!(!chains.contains("subnet_10") && chains.contains("subnet_fd00-22--/64"), "{chains}");
+        masquerade.run("del fd00:22::5").silent();
+        assert_eq!(ruleset(host), before);
+    });
+}
+
+#[test]
+fn an_error_names_the_object_that_failed_in_the_words_of_the_kernel_and_changes_nothing() {
+    let masquerade = Masquerade::built();
+    lab_with(NEEDS, |host| {
+        host.sh("nft 'table inet example_masq { set sources6 { type inet_service; }; }'");
+        let before = ruleset(host);
+        masquerade.fails("add 10.22.0.0/24 10.22.0.5", "add map inet example_masq sources6: file exists");
+        assert_eq!(ruleset(host), before, "what stood before it in the batch is not in force either");
+
+        host.sh("nft delete table inet example_masq");
+        masquerade.run("add 10.22.0.0/24 10.22.0.5").silent();
+        let before = ruleset(host);
+        let refused = "add elements to inet example_masq sources4: file exists";
+        masquerade.fails("add 10.22.0.0/16 10.22.0.6 10.22.0.5", refused);
+        assert_eq!(ruleset(host), before, "an address leads to one subnet");
+
+        masquerade.run("add fd00:22::/64 fd00:22::5").silent();
+        host.sh("nft add rule inet example_masq postrouting jump subnet_10.22.0.0/24");
+        let before = ruleset(host);
+        let busy = "delete chain inet example_masq subnet_10.22.0.0/24: device or resource busy";
+        masquerade.fails("del 10.22.0.5", busy);
+        assert_eq!(ruleset(host), before, "the element is still there");
+
+        let program = masquerade.0.to_str().unwrap();
+        let outcome = Call::of("/usr/bin/unshare", &["--user", program, "del", "10.22.0.5"]).run();
+        let unprivileged = "masquerade: ask for the generation of the ruleset: operation not permitted";
+        assert_eq!(outcome.stderr().trim(), unprivileged);
+        assert_eq!(ruleset(host), before);
+    });
+}
+
+/// A router with two pods, each on a link of its own so that what they say to each other is routed too, and a
+/// place outside that knows the way back to them.
+fn network(host: &Host) -> [Pod; 3] {
+    let pods = [host.pod_named("red"), host.pod_named("blue"), host.pod_named("outside")];
+    let [red, blue, outside] = &pods;
+    host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    for (pod, number) in [(red, 5), (blue, 6)] {
+        let link = pod.name();
+        host.sh(&format!(
+            "ip link add {link} type veth peer name eth0 netns {link}; ip link set {link} up
+            ip addr add 10.22.0.1/32 dev {link}; ip addr add fd00:22::1/128 dev {link} nodad
+            ip route add 10.22.0.{number} dev {link}; ip route add fd00:22::{number} dev {link}"
+        ));
+        pod.sh(&format!(
+            "ip link set eth0 up
+            ip addr add 10.22.0.{number}/32 dev eth0; ip addr add fd00:22::{number}/128 dev eth0 nodad
+            ip route add 10.22.0.1 dev eth0; ip route add default via 10.22.0.1
+            ip route add fd00:22::1 dev eth0; ip route add default via fd00:22::1"
+        ));
+    }
+    host.sh("ip link add outside type veth peer name eth0 netns outside; ip link set outside up
+        ip addr add 192.0.2.1/24 dev outside; ip addr add fd00:99::1/64 dev outside nodad");
+    outside.sh("ip link set eth0 up
+        ip addr add 192.0.2.2/24 dev eth0; ip addr add fd00:99::2/64 dev eth0 nodad
+        ip route add 10.22.0.0/24 via 192.0.2.1; ip route add fd00:22::/64 via fd00:99::1");
+    for pod in [blue, outside] {
+        pod.sh("nft 'table inet witness {
+            set seen4 { type ipv4_addr; flags dynamic; size 16; }
+            set seen6 { type ipv6_addr; flags dynamic; size 16; }
+            chain input { type filter hook input priority 0;
+                icmp type echo-request update @seen4 { ip saddr }
+                icmpv6 type echo-request update @seen6 { ip6 saddr }
+            }
+        }'");
+    }
+    pods
+}
+
+/// The sources, of both families, that a place sees when somebody pings it.
+fn sources(of: &Pod, by: &Pod, addresses: [&str; 2]) -> Vec<String> {
+    let mut seen = Vec::new();
+    for (address, set) in addresses.into_iter().zip(["seen4", "seen6"]) {
+        assert!(by.pings(address), "{} does not reach {address}", by.name());
+        let listing: Value =
+            serde_json::from_str(&of.sh(&format!("nft -j list set inet witness {set}"))).unwrap();
+        let elements = listing["nftables"][1]["set"]["elem"].as_array().unwrap().iter();
+        seen.extend(elements.map(|element| element.as_str().unwrap().to_owned()));
+        of.sh(&format!("nft flush set inet witness {set}"));
+    }
+    seen
+}
+
+#[test]
+fn outside_sees_the_router_and_the_own_subnet_sees_the_pod() {
+    let masquerade = Masquerade::built();
+    lab_with(NEEDS, |host| {
+        let [red, blue, outside] = network(host);
+        let (to_outside, to_blue) = (["192.0.2.2", "fd00:99::2"], ["10.22.0.6", "fd00:22::6"]);
+        let (router, itself) = (["192.0.2.1", "fd00:99::1"], ["10.22.0.5", "fd00:22::5"]);
+        let before = ruleset(host);
+        assert_eq!(sources(&outside, &red, to_outside), itself, "the witness sees who it is");
+
+        for (subnet, address) in SUBNETS.into_iter().zip(itself) {
+            masquerade.run(&format!("add {subnet} {address}")).silent();
+        }
+        assert_eq!(sources(&outside, &red, to_outside), router);
+        assert_eq!(sources(&blue, &red, to_blue), itself);
+        assert_eq!(sources(&outside, &blue, to_outside), to_blue, "nobody asked for blue");
+
+        masquerade.run(&format!("del {}", itself.join(" "))).silent();
+        assert_eq!(sources(&outside, &red, to_outside), itself);
+        assert_eq!(ruleset(host), before);
+    });
+}
+
+/// Somebody who changes the ruleset all the time: adds 1, 2, 3, … to a set of its own until a file appears.
+fn neighbour(host: &Host) -> Child {
+    host.sh("nft 'table ip neighbour { set numbers { type mark; }; }'");
+    let mut busy = host.command("sh");
+    let script = "while ! test -e /run/stop; do
+            n=$((n+1)); nft add element ip neighbour numbers { $n } || exit 1
+        done; echo $n";
+    busy.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn sixteen_at_once_beside_a_busy_neighbour_lose_nothing() {
+    let masquerade = Masquerade::built();
+    lab_with(NEEDS, |host| {
+        let before = ruleset(host);
+        let neighbour = neighbour(host);
+        let at_once = |calls: Vec<String>| {
+            let running: Vec<_> = calls.iter().map(|words| masquerade.call(words).start()).collect();
+            running.into_iter().for_each(|call| call.finish().silent());
+        };
+        // Two containers in each of eight subnets, so that chains are shared and everybody wants the table.
+        let add = |n: usize| format!("add 10.{}.0.0/16 10.{}.0.{}", n / 2, n / 2, n + 1);
+        let del = |n: usize| format!("del 10.{}.0.{}", n / 2, n + 1);
+
+        // As often as it takes for the neighbour to have been there too.
+        while count(host, "set ip neighbour numbers") < 50 {
+            at_once((0..16).map(add).collect());
+            assert_eq!(count(host, "map inet example_masq sources4"), 16);
+            at_once((0..16).filter(|n| n % 2 == 1).map(del).collect());
+            assert_eq!(count(host, "map inet example_masq sources4"), 8);
+            at_once((0..16).map(|n| if n % 2 == 1 { add(n) } else { del(n) }).collect());
+            let left = host.sh("nft list map inet example_masq sources4");
+            for n in 0..16 {
+                let there = left.contains(&format!(" 10.{}.0.{} comment", n / 2, n + 1));
+                assert_eq!(there, n % 2 == 1, "{n}: {left}");
+            }
+            at_once((0..16).map(del).collect());
+        }
+
+        std::fs::write(Path::new("/run/stop"), "").unwrap();
+        let said = neighbour.wait_with_output().unwrap();
+        assert!(said.status.success(), "the neighbour was refused");
+        let added: usize = String::from_utf8(said.stdout).unwrap().trim().parse().unwrap();
+        assert_eq!(count(host, "set ip neighbour numbers"), added);
+        host.sh("nft delete table ip neighbour");
+        assert_eq!(ruleset(host), before);
+    });
+}
