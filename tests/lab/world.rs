@@ -14,7 +14,7 @@ use super::host::Host;
 const INSIDE: &str = "JACKFIELD_LAB_INSIDE";
 
 /// A test that takes longer hangs. A second kernel under emulation is ten times slower.
-const LONGEST_SECONDS: &str = "120";
+const LONGEST_SECONDS: &str = "300";
 
 /// Prepares the fresh namespaces, then becomes the test. `$@` is the test binary with its arguments.
 const PREPARE: &str = "set -e
