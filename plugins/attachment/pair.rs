@@ -90,9 +90,9 @@ impl<'a> Sides<'a> {
     pub fn claim(&self, trail: &mut Trail) -> Result<Claim> {
         let (plugin, attachment) = (self.plugin, self.attachment.clone());
         let claim = trail.step(|| Claim::make(plugin, &attachment))?;
-        trail.undo(move || record::remove(plugin, &attachment));
-        // The other one may have ended between our first look and our claim.
+        // The other one may have ended between our first look and our claim: the record then is the living one's, and stays.
         refuse_second(&self.host, &self.container, self.attachment)?;
+        trail.undo(move || record::remove(plugin, &attachment));
         Ok(claim)
     }
 
