@@ -99,6 +99,7 @@ fn the_networks_of_conf_misspell_nothing() {
         "type",
         "bridge",
         "isGateway",
+        "ipMasq",
         "hairpinMode",
         "ipam",
         "ranges",

@@ -36,6 +36,7 @@ mod kernel;
 #[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
 mod lab;
 mod loopback;
+mod masquerade;
 mod netns;
 mod nft;
 mod pairs;

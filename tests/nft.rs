@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::examples::example;
 use crate::lab::call::Call;
 use crate::lab::host::{Host, Pod};
 use crate::lab::lab_with;
 use crate::lab::outcome::Outcome;
 use crate::lab::place::Place;
+use crate::lab::witness::{self, OUTSIDE, outside, sources, watch};
 use crate::lab::world::Need;
 
 /// The reference has no libraries.
@@ -154,8 +153,8 @@ fn an_error_names_the_object_that_failed_in_the_words_of_the_kernel_and_changes_
 /// A router with two pods, each on a link of its own so that what they say to each other is routed too, and a
 /// place outside that knows the way back to them.
 fn network(host: &Host) -> [Pod; 3] {
-    let pods = [host.pod_named("red"), host.pod_named("blue"), host.pod_named("outside")];
-    let [red, blue, outside] = &pods;
+    let pods = [host.pod_named("red"), host.pod_named("blue"), outside(host, &SUBNETS)];
+    let [red, blue, _] = &pods;
     host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
     for (pod, number) in [(red, 5), (blue, 6)] {
         let link = pod.name();
@@ -171,36 +170,8 @@ fn network(host: &Host) -> [Pod; 3] {
             ip route add fd00:22::1 dev eth0; ip route add default via fd00:22::1"
         ));
     }
-    host.sh("ip link add outside type veth peer name eth0 netns outside; ip link set outside up
-        ip addr add 192.0.2.1/24 dev outside; ip addr add fd00:99::1/64 dev outside nodad");
-    outside.sh("ip link set eth0 up
-        ip addr add 192.0.2.2/24 dev eth0; ip addr add fd00:99::2/64 dev eth0 nodad
-        ip route add 10.22.0.0/24 via 192.0.2.1; ip route add fd00:22::/64 via fd00:99::1");
-    for pod in [blue, outside] {
-        pod.sh("nft 'table inet witness {
-            set seen4 { type ipv4_addr; flags dynamic; size 16; }
-            set seen6 { type ipv6_addr; flags dynamic; size 16; }
-            chain input { type filter hook input priority 0;
-                icmp type echo-request update @seen4 { ip saddr }
-                icmpv6 type echo-request update @seen6 { ip6 saddr }
-            }
-        }'");
-    }
+    watch(blue);
     pods
-}
-
-/// The sources, of both families, that a place sees when somebody pings it.
-fn sources(of: &Pod, by: &Pod, addresses: [&str; 2]) -> Vec<String> {
-    let mut seen = Vec::new();
-    for (address, set) in addresses.into_iter().zip(["seen4", "seen6"]) {
-        assert!(by.pings(address), "{} does not reach {address}", by.name());
-        let listing: Value =
-            serde_json::from_str(&of.sh(&format!("nft -j list set inet witness {set}"))).unwrap();
-        let elements = listing["nftables"][1]["set"]["elem"].as_array().unwrap().iter();
-        seen.extend(elements.map(|element| element.as_str().unwrap().to_owned()));
-        of.sh(&format!("nft flush set inet witness {set}"));
-    }
-    seen
 }
 
 #[test]
@@ -208,8 +179,8 @@ fn outside_sees_the_router_and_the_own_subnet_sees_the_pod() {
     let masquerade = Masquerade::built();
     lab_with(NEEDS, |host| {
         let [red, blue, outside] = network(host);
-        let (to_outside, to_blue) = (["192.0.2.2", "fd00:99::2"], ["10.22.0.6", "fd00:22::6"]);
-        let (router, itself) = (["192.0.2.1", "fd00:99::1"], ["10.22.0.5", "fd00:22::5"]);
+        let (to_outside, to_blue) = (OUTSIDE, ["10.22.0.6", "fd00:22::6"]);
+        let (router, itself) = (witness::HOST, ["10.22.0.5", "fd00:22::5"]);
         let before = ruleset(host);
         assert_eq!(sources(&outside, &red, to_outside), itself, "the witness sees who it is");
 

@@ -202,7 +202,7 @@ fn files() -> Vec<File> {
             let built =
                 folder == top() && ["target", "dist", ".git"].iter().any(|name| entry.file_name() == *name);
             match entry.file_type().unwrap().is_dir() {
-                true if built => {}
+                _ if built => {}
                 true => walk(&entry.path(), found),
                 false => found.push(entry.path()),
             }

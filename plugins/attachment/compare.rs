@@ -16,6 +16,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::container_end::{KernelRoute, resolve};
 use crate::attachment::host_end::{self, converse, open_netns};
+use crate::attachment::masquerade::Backend;
 
 /// The container's side of an attachment, as the kernel has it.
 pub struct Container {
@@ -148,6 +149,15 @@ impl Container {
             }
             None => Ok(()),
         }
+    }
+
+    /// What the link sends from its addresses is masqueraded, where the configuration wants it.
+    ///
+    /// # Errors
+    /// The first thing that is missing.
+    pub fn is_masqueraded(&self, check: &Check, by: Option<Backend>) -> Result<()> {
+        let addresses: Vec<_> = self.ips(check).map(|ip| ip.address).collect();
+        by.map_or(Ok(()), |backend| backend.check(check, &addresses))
     }
 
     /// Every route of the result is there, in its table.

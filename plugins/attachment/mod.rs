@@ -4,6 +4,8 @@
 //! - [`mtu`]: the largest packet;
 //! - [`record`]: what an attachment is about to claim, written down before it does;
 //! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
+//! - [`ruleset`]: what all our nftables rules have in common;
+//! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`forwarding`]: the host forwards packets;
 //! - [`lease`]: what IPAM gave, and when it goes back;
 //! - [`container_end`]: settings, addresses and routes inside the container;
@@ -17,7 +19,9 @@ pub mod forwarding;
 pub mod host_end;
 pub mod lease;
 pub mod mark;
+pub mod masquerade;
 pub mod mtu;
 pub mod pair;
 pub mod record;
 pub mod release;
+pub mod ruleset;

@@ -2,10 +2,12 @@
 //!
 //! One file for each attachment and plugin, `/run/jackfield/attachments/<owner hash>.<plugin>`: a crash at any point leaves
 //! either no claim or a record of it. It dies with the boot, as the links do. It is written beside its place and linked into
-//! it, so nobody ever reads half of one.
+//! it, so nobody ever reads half of one. What is known only later, the addresses, is a second line: a reader that finds it
+//! torn knows that there was something to claim.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,10 +24,19 @@ const FOLDER: &str = "/run/jackfield/attachments";
 /// The layout of what we write. A reader knows all earlier ones.
 const LAYOUT: u32 = 1;
 
-/// A record. What we write ourselves has no unknown keys.
+/// What a record says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Whose it is.
+    pub attachment: Attachment,
+    /// The addresses whose masquerade was claimed; `None` where that line is torn, so that only the ruleset knows.
+    pub masquerade: Option<Vec<IpAddr>>,
+}
+
+/// The first line of a record. What we write ourselves has no unknown keys.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Record {
+struct Whose {
     layout: u32,
     network: String,
     container: String,
@@ -33,7 +44,14 @@ struct Record {
     host_end: String,
 }
 
-impl Record {
+/// The second line, where there is one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Addresses {
+    masquerade: Vec<IpAddr>,
+}
+
+impl Whose {
     /// The attachment that it speaks of; `None` if the names are none.
     fn attachment(&self) -> Option<Attachment> {
         Some(Attachment {
@@ -48,7 +66,8 @@ impl Record {
 /// with the process, however that ends; the record stays.
 #[derive(Debug)]
 pub struct Claim {
-    _lock: File,
+    /// The record, and the lock on it.
+    file: File,
 }
 
 impl Claim {
@@ -59,23 +78,35 @@ impl Claim {
     pub fn make(plugin: &str, attachment: &Attachment) -> Result<Claim> {
         let place = place(plugin, attachment);
         let doing = || format!("write the attachment's record {}", place.display());
-        let record = Record {
+        let whose = Whose {
             layout: LAYOUT,
             network: attachment.network.to_string(),
             container: attachment.container.to_string(),
             ifname: attachment.ifname.to_string(),
             host_end: mark::host_end(attachment)?.to_string(),
         };
-        let text = serde_json::to_vec(&record).doing(doing)?;
+        let mut text = serde_json::to_vec(&whose).doing(doing)?;
+        text.push(b'\n');
         // Beside its place, under a name that nobody else uses: it is locked before anybody can find it.
         let beside = place.with_extension(format!("{plugin}.{}", std::process::id()));
-        let lock = write_locked(&beside, &text).doing(doing)?;
+        let file = write_locked(&beside, &text).doing(doing)?;
         let placed = put_in_place(&beside, &place, attachment);
         let tidied = fs::remove_file(&beside).or_else(|error| match error.kind() {
             ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         });
-        placed.and(tidied.doing(doing)).map(|()| Claim { _lock: lock })
+        placed.and(tidied.doing(doing)).map(|()| Claim { file })
+    }
+
+    /// Adds the addresses whose masquerade is about to be claimed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_masquerade(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let doing = || "write the addresses into the attachment's record".to_string();
+        let mut line = serde_json::to_vec(&Addresses { masquerade: addresses.into() }).doing(doing)?;
+        line.push(b'\n');
+        self.file.write_all(&line).doing(doing)
     }
 }
 
@@ -130,6 +161,11 @@ pub fn remove(plugin: &str, attachment: &Attachment) -> Result<()> {
     }
 }
 
+/// An attachment's record, if there is one that can be read: DEL does not fail for one that cannot, it looks elsewhere.
+pub fn find(plugin: &str, attachment: &Attachment) -> Option<Record> {
+    read(&place(plugin, attachment)).ok().flatten().filter(|record| record.attachment == *attachment)
+}
+
 /// The records of a plugin that GC may remove: those of its network whose attachments do not live.
 ///
 /// # Errors
@@ -139,21 +175,26 @@ pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Attachment>, Faults) {
     let Ok(entries) = fs::read_dir(FOLDER) else { return (Vec::new(), faults) };
     let ours = |file: &PathBuf| file.extension().is_some_and(|extension| extension == plugin);
     let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(ours);
-    let records: Vec<Attachment> = files.filter_map(|file| faults.note(read(&file)).flatten()).collect();
+    let records: Vec<Record> = files.filter_map(|file| faults.note(read(&file)).flatten()).collect();
     let goes = |it: &Attachment| it.network == gc.call.network && gc.is_stale(&it.container, &it.ifname);
-    (records.into_iter().filter(goes).collect(), faults)
+    (records.into_iter().map(|record| record.attachment).filter(goes).collect(), faults)
 }
 
-fn read(file: &Path) -> Result<Option<Attachment>> {
+fn read(file: &Path) -> Result<Option<Record>> {
+    let doing = || format!("read the record {}", file.display());
     let text = match fs::read(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.doing(|| format!("read the record {}", file.display()))?,
+        text => text.doing(doing)?,
     };
-    let record: Record =
-        serde_json::from_slice(&text).doing(|| format!("read the record {}", file.display()))?;
-    match record.attachment() {
-        Some(attachment) if record.layout == LAYOUT => Ok(Some(attachment)),
-        _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), record.layout))),
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let whose: Whose = serde_json::from_slice(lines.next().unwrap_or_default()).doing(doing)?;
+    let masquerade = match lines.next().unwrap_or_default() {
+        [] => Some(Vec::new()),
+        line => serde_json::from_slice::<Addresses>(line).ok().map(|line| line.masquerade),
+    };
+    match whose.attachment() {
+        Some(attachment) if whose.layout == LAYOUT => Ok(Some(Record { attachment, masquerade })),
+        _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), whose.layout))),
     }
 }
 
@@ -165,16 +206,38 @@ fn place(plugin: &str, attachment: &Attachment) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn attachment() -> Attachment {
+        let [network, container, ifname] = ["net", "c1", "eth0"];
+        Attachment {
+            network: network.parse().unwrap(),
+            container: container.parse().unwrap(),
+            ifname: ifname.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_torn_second_line_is_told_from_none() {
+        let file = std::env::temp_dir().join(format!("jackfield-record-lines-{}", std::process::id()));
+        let whose = r#"{"layout":1,"network":"net","container":"c1","ifname":"eth0","hostEnd":"veth0"}"#;
+        for (rest, masquerade) in [
+            ("", Some(vec![])),
+            ("\n", Some(vec![])),
+            ("\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"]}\n", Some(vec!["10.0.0.2", "fd00::2"])),
+            ("\n{\"masque", None),
+        ] {
+            fs::write(&file, format!("{whose}{rest}")).unwrap();
+            let masquerade = masquerade.map(|all| all.iter().map(|one| one.parse().unwrap()).collect());
+            let record = Record { attachment: attachment(), masquerade };
+            assert_eq!(read(&file).unwrap(), Some(record), "{rest:?}");
+        }
+        fs::remove_file(&file).unwrap();
+    }
+
     #[test]
     fn one_claim_at_a_time_and_a_crashs_record_gives_way() {
         let folder = std::env::temp_dir().join(format!("jackfield-record-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let [network, container, ifname] = ["net", "c1", "eth0"];
-        let attachment = Attachment {
-            network: network.parse().unwrap(),
-            container: container.parse().unwrap(),
-            ifname: ifname.parse().unwrap(),
-        };
+        let attachment = attachment();
         let place = folder.join("place");
         let claim = |name: &str| {
             let beside = folder.join(name);

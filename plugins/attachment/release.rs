@@ -1,4 +1,4 @@
-//! The end of an attachment: its link, then its record, then its lease. The lease goes back last, and only once no link
+//! The end of an attachment: its rules, its link, then its record, then its lease. The lease goes back last, and only once no link
 //! holds the address any more.
 
 use cni::call::{Attachment, Del, Gc};
@@ -9,25 +9,38 @@ use linux::link::{Link, LinkFilter};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
+use crate::attachment::masquerade::{self, Backend};
 use crate::attachment::{host_end, record};
+
+/// What the plugin of a DEL or GC knows from its configuration.
+pub struct Leaving<'a> {
+    /// The plugin, as records name it.
+    pub plugin: &'static str,
+    /// Who gave the addresses.
+    pub ipam: Option<&'a PluginName>,
+    /// Who masquerades, by the configuration of today: ADD may have had another.
+    pub masquerade: Option<Backend>,
+}
 
 /// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
 /// been made by the Go plugin of the same name for this configuration.
 ///
 /// # Errors
 /// What could not be removed. As long as the link may be there, its lease is kept.
-pub fn del(
-    plugin: &str,
-    del: &Del,
-    ipam: Option<&PluginName>,
-    is_theirs: impl Fn(&Rtnl, &Link) -> bool,
-) -> Result<()> {
+pub fn del(del: &Del, leaving: &Leaving<'_>, is_theirs: impl Fn(&Rtnl, &Link) -> bool) -> Result<()> {
     let mut faults = Faults::default();
+    let record = record::find(leaving.plugin, &del.attachment);
+    // Rules first, and their socket stays open beside the removal of the link: the kernel waits for the packets on their
+    // way once, not twice.
+    let rules = faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade));
     let host = Rtnl::here().doing(|| "open the host's namespace".into());
-    faults.note(host.and_then(|host| host_end::remove(&host, del, |link| is_theirs(&host, link))));
+    let gone = faults.note(host.and_then(|host| host_end::remove(&host, del, |link| is_theirs(&host, link))));
+    drop(rules);
     if faults.is_empty() {
-        faults.note(record::remove(plugin, &del.attachment));
-        faults.note(ipam.map_or(Ok(()), |ipam| Delegate::find(ipam, &del.call)?.del()));
+        faults.note(record::remove(leaving.plugin, &del.attachment));
+    }
+    if gone.is_some() {
+        faults.note(leaving.ipam.map_or(Ok(()), |ipam| Delegate::find(ipam, &del.call)?.del()));
     }
     faults.verdict()
 }
@@ -36,7 +49,7 @@ pub fn del(
 ///
 /// # Errors
 /// What could not be removed, after everything was tried. As long as one link may be there, the leases are kept.
-pub fn gc(plugin: &str, gc: &Gc, ipam: Option<&PluginName>) -> Result<()> {
+pub fn gc(gc: &Gc, leaving: &Leaving<'_>) -> Result<()> {
     if let Some(valid) = &gc.valid {
         let living = valid.iter().map(|(container, ifname)| Attachment {
             network: gc.call.network.clone(),
@@ -44,20 +57,21 @@ pub fn gc(plugin: &str, gc: &Gc, ipam: Option<&PluginName>) -> Result<()> {
             ifname: ifname.clone(),
         });
         let living: Vec<_> = living.map(|attachment| attachment.owner()).collect();
-        let (records, mut faults) = record::stale(plugin, gc);
+        let (records, mut faults) = record::stale(leaving.plugin, gc);
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
         let is_stale =
             |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner));
         sweep(&host, is_stale, &records, &mut faults);
+        faults.note(masquerade::sweep(is_stale));
         if !faults.is_empty() {
             return faults.verdict();
         }
         for attachment in &records {
-            faults.note(record::remove(plugin, attachment));
+            faults.note(record::remove(leaving.plugin, attachment));
         }
         faults.verdict()?;
     }
-    delegate::gc(ipam, &gc.call)
+    delegate::gc(leaving.ipam, &gc.call)
 }
 
 /// Removes the host ends whose alias says that they are stale, and those of stale records that have no alias yet: their

@@ -8,9 +8,11 @@ use cni::result::Success;
 use linux::bridge::Port;
 use linux::link::Link;
 use linux::mac::Mac;
+use linux::rtnl::Rtnl;
 use linux::veth::Pair;
 
 use crate::attachment::lease::Lease;
+use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::bridge::conf::{Addressing, Conf, Raw, Reflection};
 use crate::bridge::plan::{Plan, plan};
@@ -23,8 +25,12 @@ use crate::bridge::{PLUGIN, shared};
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw, &add.call)?;
     refuse_what_cannot_be_answered(add, &conf)?;
-    let (sides, bridge) = Sides::open(add, PLUGIN, |host| shared::find_bridge(host, &conf))?;
-    attach(|trail| Joining { add, conf: &conf, sides }.join(trail, bridge))
+    let look = |host: &Rtnl| {
+        let bridge = shared::find_bridge(host, &conf)?;
+        Ok((bridge, conf.masquerade.map(Masquerade::open).transpose()?))
+    };
+    let (sides, (bridge, masquerade)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| Joining { add, conf: &conf, sides, masquerade }.join(trail, bridge))
 }
 
 /// Results below 0.3.0 are about addresses alone, so a network of frames has none.
@@ -43,16 +49,20 @@ struct Joining<'a> {
     add: &'a Add,
     conf: &'a Conf,
     sides: Sides<'a>,
+    masquerade: Option<Masquerade>,
 }
 
 impl Joining<'_> {
     fn join(&self, trail: &mut Trail, bridge: Option<Link>) -> Result<Success> {
         let (conf, sides) = (self.conf, &self.sides);
-        let _claim = sides.claim(trail)?;
+        let mut claim = sides.claim(trail)?;
         let (lease, plan) = self.obtain(trail)?;
         let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
         trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
+        if let (Some(masquerade), Some(plan)) = (&self.masquerade, &plan) {
+            masquerade.ensure(trail, &mut claim, &self.add.attachment, &plan.container.addresses)?;
+        }
         let mac = conf.mac.unwrap_or_else(Mac::random);
         let port = Port { hairpin: conf.reflection == Reflection::Hairpin, isolated: conf.isolated };
         let pair =

@@ -31,7 +31,8 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     }
     container.has_addresses(check)?;
     container.has_routes(check)?;
-    has_gateways(&host, &bridge, check, &container, &conf)
+    has_gateways(&host, &bridge, check, &container, &conf)?;
+    container.is_masqueraded(check, conf.masquerade)
 }
 
 fn bridge(host: &Rtnl, check: &Check, conf: &Conf) -> Result<Link> {

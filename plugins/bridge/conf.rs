@@ -11,6 +11,7 @@ use cni::value::Value;
 use linux::mac::Mac;
 use serde::Deserialize;
 
+use crate::attachment::masquerade::Backend;
 use crate::attachment::mtu;
 
 /// As written: the keys of the Go plugin, 1.9.1.
@@ -66,6 +67,8 @@ pub struct Conf {
     pub reflection: Reflection,
     /// The port speaks to no other isolated port (`IFLA_BRPORT_ISOLATED`).
     pub isolated: bool,
+    /// What containers send out of their subnets carries the host's address, by whom.
+    pub masquerade: Option<Backend>,
     /// IPv6 duplicate address detection in the container.
     pub dad: bool,
     /// The container end's MAC; `None` is a random one.
@@ -156,6 +159,7 @@ impl Conf {
             mtu: mtu::meant(raw.mtu)?,
             reflection,
             isolated: raw.port_isolation,
+            masquerade: Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?,
             dad: raw.enabledad,
             mac: mac(&[&raw.runtime_config.mac, &raw.args.cni.mac, &call.args.get("MAC").map(String::from)])?,
             addressing,
@@ -170,7 +174,6 @@ impl Raw {
             Err(Error::new(Code::UNSUPPORTED_FIELD, format!("{key}: {value} is not supported yet")))
         };
         match self {
-            Raw { ip_masq: true, .. } => refuse("ipMasq", "true".into()),
             Raw { vlan, .. } if *vlan != 0 => refuse("vlan", vlan.to_string()),
             Raw { vlan_trunk: Some(trunk), .. } => refuse("vlanTrunk", format!("a list of {}", trunk.len())),
             Raw { macspoofchk: true, .. } => refuse("macspoofchk", "true".into()),
@@ -256,9 +259,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_not_silently_left_out() {
-        for keys in
-            [r#","ipMasq":true"#, r#","vlan":5"#, r#","vlanTrunk":[{"id":5}]"#, r#","macspoofchk":true"#]
-        {
+        for keys in [r#","vlan":5"#, r#","vlanTrunk":[{"id":5}]"#, r#","macspoofchk":true"#] {
             assert_eq!(meant(keys).unwrap_err().code(), Code::UNSUPPORTED_FIELD, "{keys}");
         }
     }

@@ -5,7 +5,7 @@ use cni::error::Result;
 use linux::link::Link;
 use linux::rtnl::Rtnl;
 
-use crate::attachment::release;
+use crate::attachment::release::{self, Leaving};
 use crate::bridge::PLUGIN;
 use crate::bridge::conf::{Conf, Raw};
 
@@ -20,7 +20,7 @@ pub fn del(del: &Del, raw: Raw) -> Result<()> {
         let master = link.master.and_then(|master| host.link_by_index(master).ok().flatten());
         master.is_some_and(|master| master.name == conf.bridge.as_str())
     };
-    release::del(PLUGIN, del, conf.addressing.plugin(), is_theirs)
+    release::del(del, &leaving(&conf), is_theirs)
 }
 
 /// Removes what belongs to no living attachment.
@@ -29,5 +29,9 @@ pub fn del(del: &Del, raw: Raw) -> Result<()> {
 /// What could not be removed.
 pub fn gc(gc: &Gc, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw, &gc.call)?;
-    release::gc(PLUGIN, gc, conf.addressing.plugin())
+    release::gc(gc, &leaving(&conf))
+}
+
+fn leaving(conf: &Conf) -> Leaving<'_> {
+    Leaving { plugin: PLUGIN, ipam: conf.addressing.plugin(), masquerade: conf.masquerade }
 }

@@ -12,6 +12,8 @@ use cni::delegate;
 use cni::error::{Code, Error, OrFail, Result};
 use linux::rtnl::Rtnl;
 
+use crate::attachment::masquerade::Backend;
+
 pub mod conf;
 pub mod plan;
 
@@ -47,6 +49,7 @@ impl Plugin for Bridge {
         let conf = conf::Conf::meant(conf, call)?;
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
         shared::find_bridge(&host, &conf).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
+        conf.masquerade.map_or(Ok(()), Backend::status)?;
         delegate::status(conf.addressing.plugin(), call)
     }
 

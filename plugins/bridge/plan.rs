@@ -101,6 +101,7 @@ mod tests {
             mtu: None,
             reflection: Reflection::None,
             isolated: false,
+            masquerade: None,
             dad: false,
             mac: None,
             addressing: Addressing::Ipam("x".parse().unwrap()),

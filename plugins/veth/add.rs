@@ -11,6 +11,7 @@ use linux::rtnl::{Request, Rtnl};
 use linux::sysctl::Conf as Sysctl;
 
 use crate::attachment::lease::Lease;
+use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::attachment::{forwarding, mark};
 use crate::veth::PLUGIN;
@@ -23,15 +24,25 @@ use crate::veth::plan::{Plan, plan, to_container};
 /// Any; nothing but forwarding, which is shared, is left then.
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw)?;
-    let (sides, ()) = Sides::open(add, PLUGIN, |_| Ok(()))?;
-    attach(|trail| connect(trail, add, &conf, &sides))
+    let look = |_: &Rtnl| conf.masquerade.map(Masquerade::open).transpose();
+    let (sides, masquerade) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| connect(trail, add, &conf, &sides, masquerade.as_ref()))
 }
 
-fn connect(trail: &mut Trail, add: &Add, conf: &Conf, sides: &Sides<'_>) -> Result<Success> {
-    let _claim = sides.claim(trail)?;
+fn connect(
+    trail: &mut Trail,
+    add: &Add,
+    conf: &Conf,
+    sides: &Sides<'_>,
+    masquerade: Option<&Masquerade>,
+) -> Result<Success> {
+    let mut claim = sides.claim(trail)?;
     let (lease, given) = Lease::obtain(trail, Delegate::find(&conf.ipam, &add.call)?)?;
     let plan = plan(&add.attachment, conf, given)?;
     trail.step(|| forwarding::ensure(&plan.gateways).doing(|| "Could not enable IP forwarding".into()))?;
+    if let Some(masquerade) = masquerade {
+        masquerade.ensure(trail, &mut claim, &add.attachment, &plan.container.addresses)?;
+    }
     let mac = Mac::random();
     let pair = sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: None }, lease)?;
     trail.step(|| {

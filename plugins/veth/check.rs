@@ -25,7 +25,8 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     container.has_addresses(check)?;
     container.has_routes(check)?;
     has_gateways(&host, &host_end, check, &container)?;
-    is_reached(&host, &host_end, check, &container)
+    is_reached(&host, &host_end, check, &container)?;
+    container.is_masqueraded(check, conf.masquerade)
 }
 
 fn has_gateways(host: &Rtnl, host_end: &Link, check: &Check, container: &Container) -> Result<()> {

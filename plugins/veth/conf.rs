@@ -1,11 +1,12 @@
 //! The configuration twice: as written, and as meant.
 
 use cni::delegate::Ipam;
-use cni::error::{Code, Error, Result};
+use cni::error::{Error, Result};
 use cni::name::PluginName;
 use cni::result::Dns;
 use serde::Deserialize;
 
+use crate::attachment::masquerade::Backend;
 use crate::attachment::mtu;
 
 /// As written: the keys of the Go plugin `ptp`, 1.9.1.
@@ -13,6 +14,7 @@ use crate::attachment::mtu;
 #[serde(default, rename_all = "camelCase")]
 pub struct Raw {
     ip_masq: bool,
+    ip_masq_backend: Option<String>,
     mtu: i64,
     ipam: Ipam,
     dns: Dns,
@@ -23,6 +25,8 @@ pub struct Raw {
 pub struct Conf {
     /// MTU of the pair in bytes; `None` is the kernel's default.
     pub mtu: Option<u32>,
+    /// What the container sends out of its subnet carries the host's address, by whom.
+    pub masquerade: Option<Backend>,
     /// Who gives addresses: a routed pair is nothing without one.
     pub ipam: PluginName,
     /// Goes into the result, instead of what IPAM said, if it says anything.
@@ -33,16 +37,14 @@ impl Conf {
     /// What the configuration means.
     ///
     /// # Errors
-    /// [`Code::CONFIG`] for what makes no sense; [`Code::UNSUPPORTED_FIELD`] for what this version cannot do.
+    /// [`cni::error::Code::CONFIG`] for what makes no sense.
     pub fn meant(raw: Raw) -> Result<Conf> {
-        if raw.ip_masq {
-            return Err(Error::new(Code::UNSUPPORTED_FIELD, "ipMasq: true is not supported yet"));
-        }
         let Some(ipam) = raw.ipam.plugin else {
             return Err(
                 Error::config("ipam: no plugin name provided").details("a routed pair needs an ipam.type")
             );
         };
-        Ok(Conf { mtu: mtu::meant(raw.mtu)?, ipam, dns: raw.dns })
+        let masquerade = Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?;
+        Ok(Conf { mtu: mtu::meant(raw.mtu)?, masquerade, ipam, dns: raw.dns })
     }
 }

@@ -10,7 +10,8 @@ use cni::call::{Add, Call, Check, Del, Gc};
 use cni::delegate;
 use cni::error::Result;
 
-use crate::attachment::release;
+use crate::attachment::masquerade::Backend;
+use crate::attachment::release::{self, Leaving};
 
 pub mod conf;
 pub mod plan;
@@ -35,7 +36,7 @@ impl Plugin for Veth {
     fn del(del: &Del, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
         // A host end that the Go plugin made stands alone.
-        release::del(PLUGIN, del, Some(&conf.ipam), |_, link| link.master.is_none())
+        release::del(del, &leaving(&conf), |_, link| link.master.is_none())
     }
 
     fn check(check: &Check, conf: conf::Raw) -> Result<()> {
@@ -44,11 +45,16 @@ impl Plugin for Veth {
 
     fn status(call: &Call, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
+        conf.masquerade.map_or(Ok(()), Backend::status)?;
         delegate::status(Some(&conf.ipam), call)
     }
 
     fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
-        release::gc(PLUGIN, gc, Some(&conf.ipam))
+        release::gc(gc, &leaving(&conf))
     }
+}
+
+fn leaving(conf: &conf::Conf) -> Leaving<'_> {
+    Leaving { plugin: PLUGIN, ipam: Some(&conf.ipam), masquerade: conf.masquerade }
 }

@@ -137,7 +137,7 @@ mod tests {
             container: container.parse().unwrap(),
             ifname: ifname.parse().unwrap(),
         };
-        let conf = Conf { mtu: None, ipam: "x".parse().unwrap(), dns: Dns::default() };
+        let conf = Conf { mtu: None, masquerade: None, ipam: "x".parse().unwrap(), dns: Dns::default() };
         plan(&attachment, &conf, lease)
     }
 

@@ -37,6 +37,12 @@ const fn pair(
 /// All pairs.
 pub const TABLE: &[Difference] = &[
     pair(
+        "masquerade",
+        "ADD-16",
+        "`ipMasq` by nftables in a table of ours; the last container takes it away",
+        "v1.1 knows iptables alone, a chain for each container; empty built-in chains stay",
+    ),
+    pair(
         "spec-1.1.0",
         "GC-01 STA-01 RES-08 RES-09 VSN-06",
         "all of 1.1.0, GC and STATUS included, by every program",

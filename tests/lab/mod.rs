@@ -43,6 +43,7 @@ pub mod outcome;
 pub mod place;
 pub mod snapshot;
 pub mod stub;
+pub mod witness;
 pub mod world;
 
 use host::Host;

@@ -52,6 +52,13 @@ impl Error {
         self.errno == Some(Errno::EINVAL)
     }
 
+    /// The kernel has nothing of the kind: `EOPNOTSUPP`, `EPROTONOSUPPORT`, `EAFNOSUPPORT`, or `EINVAL`, which nfnetlink
+    /// answers for a part of it that is not built in.
+    pub fn is_unsupported(&self) -> bool {
+        let numbers = [Errno::EOPNOTSUPP, Errno::EPROTONOSUPPORT, Errno::EAFNOSUPPORT, Errno::EINVAL];
+        self.errno.is_some_and(|errno| numbers.contains(&errno))
+    }
+
     /// The thing to create is there already: `EEXIST`.
     pub fn is_exists(&self) -> bool {
         self.errno == Some(Errno::EEXIST)

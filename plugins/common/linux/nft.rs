@@ -98,6 +98,15 @@ impl Nft {
         self.line().commit(&batch.messages, None).map(|_| ())
     }
 
+    /// Has the kernel try a batch and take all of it back. Nobody ever sees it in force; the kernel waits some 6 ms, as
+    /// after a failed one.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn rehearse(&self, batch: &Batch) -> Result<()> {
+        self.line().rehearse(&batch.messages)
+    }
+
     /// Looks, decides and acts on one state of the ruleset.
     ///
     /// `decide` asks its questions and returns the batch that is right for the answers. The kernel takes it

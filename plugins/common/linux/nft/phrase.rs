@@ -47,21 +47,37 @@ pub fn load_address(family: Family, end: End, to: Register) -> Expression {
     Expression::Payload { header: Header::Network, offset, length, to }
 }
 
-/// `ip saddr 10.22.0.0/16`, `ip6 daddr != 2001:db8::/64` and the like.
+/// `ip saddr 10.22.0.0/16`, `ip6 daddr != 2001:db8::/64` and the like. A network of whole bytes is compared by these
+/// bytes alone, as `nft` does it: what it restores from a listing is what we would write.
 pub fn address(end: End, how: Comparison, network: IpNetwork) -> Vec<Expression> {
     let family = family_of(network.ip());
     let mut steps = Vec::from(is_family(family));
-    steps.push(load_address(family, end, FIRST));
-    let (bits, mask) = match network {
-        IpNetwork::V4(v4) => (32, Part::Address(v4.mask().into()).bytes()),
-        IpNetwork::V6(v6) => (128, Part::Address(v6.mask().into()).bytes()),
-    };
-    if network.prefix() < bits {
+    let mut wanted = Part::Address(network.network()).bytes();
+    let bytes = usize::from(network.prefix() / 8);
+    if network.prefix().is_multiple_of(8) && bytes > 0 {
+        wanted.truncate(bytes);
+        steps.push(load_start_of_address(family, end, bytes));
+    } else {
+        steps.push(load_address(family, end, FIRST));
+        let mask = match network {
+            IpNetwork::V4(v4) => Part::Address(v4.mask().into()).bytes(),
+            IpNetwork::V6(v6) => Part::Address(v6.mask().into()).bytes(),
+        };
         let flip = vec![0; mask.len()];
         steps.push(Expression::Bits { register: FIRST, mask, flip });
     }
-    steps.push(compare(how, Part::Address(network.network()).bytes()));
+    steps.push(compare(how, wanted));
     steps
+}
+
+fn load_start_of_address(family: Family, end: End, bytes: usize) -> Expression {
+    match load_address(family, end, FIRST) {
+        Expression::Payload { header, offset, to, length: all } => {
+            let length = bytes.try_into().map_or(all, |bytes| all.min(bytes));
+            Expression::Payload { header, offset, length, to }
+        }
+        other => other,
+    }
 }
 
 /// `ip saddr vmap @map` or `ip6 saddr vmap @map`.

@@ -132,6 +132,16 @@ impl Line {
     /// Only the last message asks for an acknowledgement: refusals come unasked, and a thousand
     /// acknowledgements would overflow the socket.
     pub(super) fn commit(&mut self, batch: &[Message], generation: Option<u32>) -> Result<Outcome> {
+        self.submit(batch, generation, true)
+    }
+
+    /// Sends a batch without its end. The kernel tries it, validates the ruleset that it would make, answers, and takes
+    /// it back (`nfnetlink_rcv_batch`): so does `nft --check`.
+    pub(super) fn rehearse(&mut self, batch: &[Message]) -> Result<()> {
+        self.submit(batch, None, false).map(|_| ())
+    }
+
+    fn submit(&mut self, batch: &[Message], generation: Option<u32>, in_earnest: bool) -> Result<Outcome> {
         const DOING: &str = "change the nftables ruleset";
         let begin = self.sequence;
         let mut bytes = Vec::new();
@@ -145,7 +155,9 @@ impl Line {
             message.encode(flags, last, &mut bytes);
         }
         let end = last.wrapping_add(1);
-        put(&mut bytes, BATCH_END, NLM_F_REQUEST, end, [0, 0, upper, lower], &Attributes::new());
+        if in_earnest {
+            put(&mut bytes, BATCH_END, NLM_F_REQUEST, end, [0, 0, upper, lower], &Attributes::new());
+        }
         self.sequence = end.wrapping_add(1);
         self.send(&bytes).doing(|| DOING)?;
 

@@ -1,0 +1,181 @@
+//! Masquerade (`ipMasq`): what a container sends out of its subnet carries the host's address.
+//!
+//! - [`nftables`]: the rules in a table of ours, a container being an element of a map;
+//! - `layout`: their names and texts.
+
+mod layout;
+pub mod nftables;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use cni::attach::Trail;
+use cni::call::{Attachment, Check, Del};
+use cni::error::{Code, Error, OrFail, Result};
+use cni::result::Success;
+use ipnetwork::IpNetwork;
+use linux::nft::Nft;
+
+use crate::attachment::mark::Mark;
+use crate::attachment::record::{Claim, Record};
+use crate::attachment::ruleset;
+
+/// Who keeps the rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// The kernel's nf_tables, in a table of ours.
+    Nftables,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Nftables => "nftables",
+        })
+    }
+}
+
+impl Backend {
+    /// What `ipMasq` and `ipMasqBackend` mean together; `None` is no masquerade. Unless told otherwise it is nftables:
+    /// its rules cost the same beside ten containers and beside a thousand.
+    ///
+    /// # Errors
+    /// [`Code::CONFIG`]: there is no such backend.
+    pub fn meant(ip_masq: bool, backend: Option<&str>) -> Result<Option<Backend>> {
+        match backend.filter(|_| ip_masq) {
+            None => Ok(ip_masq.then_some(Backend::Nftables)),
+            Some("nftables") => Ok(Some(Backend::Nftables)),
+            Some("iptables") => {
+                Err(Error::new(Code::UNSUPPORTED_FIELD, "ipMasqBackend: \"iptables\" is not supported yet"))
+            }
+            Some(other) => Err(Error::config(format!("unknown ipmasq backend {other:?}"))
+                .details("ipMasqBackend is \"nftables\" or \"iptables\"")),
+        }
+    }
+
+    /// Would an ADD find what it needs?
+    ///
+    /// # Errors
+    /// [`Code::NOT_AVAILABLE`]: the kernel cannot do it.
+    pub fn status(self) -> Result<()> {
+        let usable = match self {
+            Backend::Nftables => open().and_then(|nft| nftables::rehearse(&nft)),
+        };
+        usable.map_err(|error| {
+            Error::new(Code::NOT_AVAILABLE, format!("ipMasq by {self} cannot work: {}", error.msg()))
+        })
+    }
+
+    /// Whether everything is there that ADD made for these addresses.
+    ///
+    /// # Errors
+    /// The first thing that is missing or was changed.
+    pub fn check(self, check: &Check, addresses: &[IpNetwork]) -> Result<()> {
+        match self {
+            Backend::Nftables => nftables::check(&open()?, &check.attachment, addresses),
+        }
+    }
+}
+
+/// A backend that an ADD is about to use: what it needs is there.
+pub enum Masquerade {
+    /// A conversation with the kernel's nf_tables.
+    Nftables(Rc<Nft>),
+}
+
+impl Masquerade {
+    /// Makes sure of the backend before anything is touched.
+    ///
+    /// # Errors
+    /// The kernel cannot do it.
+    pub fn open(backend: Backend) -> Result<Masquerade> {
+        match backend {
+            Backend::Nftables => open().map(|nft| Masquerade::Nftables(Rc::new(nft))),
+        }
+    }
+
+    /// Masquerades what the attachment will send from these addresses. They are in the record before any rule knows them.
+    ///
+    /// # Errors
+    /// What the kernel says; what was made is undone.
+    pub fn ensure(
+        &self,
+        trail: &mut Trail,
+        claim: &mut Claim,
+        attachment: &Attachment,
+        addresses: &[IpNetwork],
+    ) -> Result<()> {
+        let claimed: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
+        trail.step(|| claim.note_masquerade(&claimed))?;
+        match self {
+            Masquerade::Nftables(nft) => {
+                let made = trail.step(|| nftables::ensure(nft, attachment, addresses))?;
+                let (nft, owner) = (nft.clone(), attachment.owner());
+                trail.undo(move || nftables::remove(&nft, &owner, &made));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Ends the masquerade of an attachment. Which addresses it had says its record; where that is lost the previous result;
+/// without either, the elements themselves are asked whose they are.
+///
+/// Returns the conversation in which something was deleted: the kernel makes whoever closes it wait until no packet is on
+/// its way through the old rules. It is to be kept until the next thing is done that waits for the same.
+///
+/// # Errors
+/// What the kernel says.
+pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Result<Option<Nft>> {
+    let owner = del.attachment.owner();
+    let addresses = match (record, &del.prev) {
+        (Some(record), _) => match &record.masquerade {
+            Some(addresses) if addresses.is_empty() => return Ok(None),
+            addresses => addresses.clone(),
+        },
+        (None, _) if backend.is_none() => return Ok(None),
+        (None, prev) => prev.as_ref().map(addresses_of),
+    };
+    let Some(nft) = ruleset::open_if_any()? else { return Ok(None) };
+    match addresses {
+        Some(addresses) => nftables::remove(&nft, &owner, &addresses)?,
+        None => nftables::sweep(&nft, |mark| mark.is_of(&owner))?,
+    }
+    Ok(Some(nft))
+}
+
+/// Ends the masquerade of everything whose owner is stale.
+///
+/// # Errors
+/// What the kernel says.
+pub fn sweep(is_stale: impl Fn(&Mark) -> bool) -> Result<()> {
+    ruleset::open_if_any()?.map_or(Ok(()), |nft| nftables::sweep(&nft, is_stale))
+}
+
+fn addresses_of(result: &Success) -> Vec<IpAddr> {
+    result.ips.iter().map(|ip| ip.address.ip()).collect()
+}
+
+fn open() -> Result<Nft> {
+    // The question makes sure that the socket leads somewhere.
+    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
+    opened.doing(|| "open nf_tables for ipMasq".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nftables_is_meant_unless_another_backend_is_named() {
+        assert_eq!(Backend::meant(false, None).unwrap(), None);
+        assert_eq!(Backend::meant(true, None).unwrap(), Some(Backend::Nftables));
+        assert_eq!(Backend::meant(true, Some("nftables")).unwrap(), Some(Backend::Nftables));
+        for unknown in ["", "pf", "NFTABLES"] {
+            let error = Backend::meant(true, Some(unknown)).unwrap_err();
+            assert_eq!(error.code(), Code::CONFIG);
+            assert_eq!(error.msg(), format!("unknown ipmasq backend {unknown:?}"));
+        }
+    }
+}
