@@ -58,7 +58,7 @@ fn sixteen_at_once_on_a_fresh_host_all_get_their_address() {
 #[test]
 fn containers_come_while_others_go() {
     lab(|host| {
-        for (program, conf) in conf::interfaces(host) {
+        for (program, conf) in conf::interfaces_in_full(host) {
             let (even, odd) = (containers(host, program, &conf, 6), containers(host, program, &conf, 6));
             let odd: Vec<_> = odd.into_iter().map(|(pod, web)| (pod, web.ifname("eth1"))).collect();
             at_once(&even, "ADD").iter().for_each(|answer| drop(answer.result()));
@@ -213,7 +213,7 @@ fn host_local_dies_with_the_plugin_that_called_it() {
 fn a_signal_at_any_moment_leaves_all_or_nothing() {
     lab(|host| {
         let ours = || {
-            for (program, conf) in conf::interfaces(host) {
+            for (program, conf) in conf::interfaces_in_full(host) {
                 let pod = host.pod();
                 let web = host.attach(program, conf, &pod);
                 let before = host.snapshot();
@@ -242,7 +242,7 @@ fn a_signal_at_any_moment_leaves_all_or_nothing() {
 #[test]
 fn del_cleans_up_behind_an_add_that_was_killed_at_any_moment() {
     lab(|host| {
-        for (program, conf) in conf::interfaces(host) {
+        for (program, conf) in conf::interfaces_in_full(host) {
             let pod = host.pod();
             let web = host.attach(program, conf, &pod);
             let before = (host.snapshot(), pod.snapshot());

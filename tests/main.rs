@@ -18,6 +18,7 @@
 mod add;
 mod bad_input;
 mod bridge;
+mod burst;
 mod capability;
 mod chain;
 mod check;

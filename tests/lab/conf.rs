@@ -114,3 +114,8 @@ pub fn every(host: &Host) -> [(&'static str, Value); 4] {
 pub fn interfaces(host: &Host) -> [(&'static str, Value); 2] {
     [("bridge", bridge(host)), ("veth", veth(host))]
 }
+
+/// The same, with everything that leaves something on the node; the reference's iptables would leave its chains.
+pub fn interfaces_in_full(host: &Host) -> [(&'static str, Value); 2] {
+    interfaces(host).map(|(program, conf)| (program, with(&conf, "/ipMasq", json!(!host.is_reference()))))
+}
