@@ -15,6 +15,7 @@ use cni::spec::Spec;
 use cni::value::parse_cidr;
 use serde::Deserialize;
 
+use crate::caller::{self, address};
 use crate::range::{BadRange, Range, RangeSet};
 
 /// Where leases are kept unless `dataDir` says otherwise; a folder per network lies below.
@@ -26,7 +27,7 @@ pub const DATA_DIR: &str = "/var/lib/cni/networks";
 pub struct Raw {
     ipam: Option<RawIpam>,
     runtime_config: RawRuntime,
-    args: RawArgs,
+    args: caller::Args,
 }
 
 /// The section `ipam`. The four keys from `subnet` on are the old form with one range.
@@ -48,19 +49,7 @@ struct RawIpam {
 #[serde(default, rename_all = "camelCase")]
 struct RawRuntime {
     ip_ranges: RawSets,
-    ips: Vec<Option<String>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawArgs {
-    cni: RawCniArgs,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawCniArgs {
-    ips: Vec<Option<String>>,
+    ips: caller::Ips,
 }
 
 /// `null` in a list is an item, and one that says nothing.
@@ -105,7 +94,7 @@ impl Raw {
     pub fn meant(self, call: &Call) -> Result<Conf> {
         let folder = self.folder(&call.network);
         let Some(ipam) = self.ipam else { return Err(Error::config("IPAM config missing 'ipam' key")) };
-        let requested = requested(&self.runtime_config.ips, &self.args.cni.ips, &call.args)?;
+        let requested = requested(caller::heard(&self.runtime_config.ips, &self.args), &call.args)?;
         let old_form = RawRange {
             subnet: ipam.subnet,
             range_start: ipam.range_start,
@@ -121,12 +110,10 @@ impl Raw {
     }
 }
 
-/// Who may ask for addresses, the strongest first: the runtime, `args` of the configuration, `CNI_ARGS`. The first
-/// who does is heard alone: a plugin that reads `args` must not read their equivalent in `CNI_ARGS`
-/// (CONVENTIONS.md of the CNI specification).
-fn requested(runtime: &[Option<String>], args: &[Option<String>], cni_args: &Args) -> Result<Vec<IpAddr>> {
-    let strongest = [runtime, args].into_iter().find(|asked| !asked.is_empty());
-    if let Some(asked) = strongest {
+/// `CNI_ARGS` is heard where the configuration asks for nothing: a plugin that reads `args` must not read their
+/// equivalent there (CONVENTIONS.md of the CNI specification).
+fn requested(heard: Option<&caller::Ips>, cni_args: &Args) -> Result<Vec<IpAddr>> {
+    if let Some(asked) = heard {
         let read = |text: &Option<String>| requested_address(text.as_deref()).map_err(Error::config);
         return asked.iter().map(read).collect();
     }
@@ -158,11 +145,7 @@ fn sets(written: RawSets, spec: Spec) -> Result<Vec<RangeSet>> {
         let set = ranges.collect::<Result<_>>().and_then(|ranges| RangeSet::new(ranges).map_err(bad));
         sets.push(set.or_else(named)?);
     }
-    let families = [true, false].map(|v4| sets.iter().filter(|set| set.is_ipv4() == v4).count());
-    if !spec.has_interfaces() && families.iter().any(|count| *count > 1) {
-        let why = format!("CNI version {spec} does not support more than 1 address per family");
-        return Err(Error::config(why));
-    }
+    caller::fit(spec, sets.iter().map(RangeSet::is_ipv4))?;
     for (i, set) in sets.iter().enumerate() {
         if let Some((j, _)) = sets.iter().enumerate().skip(i + 1).find(|(_, other)| set.overlaps(other)) {
             return Err(Error::config(format!("range set {i} overlaps with {j}")));
@@ -182,10 +165,6 @@ fn range(written: RawRange) -> Result<Range> {
         text.map(|text| address(&text).map_err(Error::config)).transpose()
     });
     Range::new(subnet, start?, end?, gateway?).map_err(bad)
-}
-
-fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse::<IpAddr>().map(|ip| ip.to_canonical()).map_err(|_| format!("invalid IP address: {text}"))
 }
 
 fn bad(range: BadRange) -> Error {

@@ -6,11 +6,13 @@
 //! 2. [`choose`]: which address of a set is next, when somebody says which are taken. Pure.
 //! 3. [`lease`]: what a lease file says. Pure.
 //! 4. [`store`]: who has which address; the only part that touches files, and the only one that waits for a lock.
-//! 5. [`conf`]: the configuration, as written and as meant.
-//! 6. [`resolver`]: resolv.conf(5), the one thing that host-local says besides addresses.
-//! 7. [`host_local`]: the plugin, which is little more than all this in turn.
+//! 5. [`caller`]: what whoever calls may ask, of any of these plugins.
+//! 6. [`conf`]: the configuration of host-local, as written and as meant.
+//! 7. [`resolver`]: resolv.conf(5), the one thing that host-local says besides addresses.
+//! 8. [`host_local`]: the plugin, which is little more than all this in turn.
+//! 9. [`r#static`]: the plugin that gives what is written, and remembers nothing.
 //!
-//! **Invariant**: an address that is taken is never given, whoever asks for it and however.
+//! **Invariant**: host-local never gives an address that is taken, whoever asks for it and however.
 //! **Invariant**: an ADD that fails leaves the leases as it found them; an older lease of the same attachment stays.
 //! **Invariant**: the Go plugin may use the same folder at the same time.
 
@@ -22,9 +24,13 @@ pub mod lease;
 
 pub mod store;
 
+pub mod caller;
+
 pub mod conf;
 
 pub mod resolver;
 
 #[path = "host-local/mod.rs"]
 pub mod host_local;
+
+pub mod r#static;

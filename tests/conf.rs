@@ -43,7 +43,7 @@ fn succeeds(host: &Host, verb: &str, network: &str, pod: &Pod) -> String {
 fn every_network_of_conf_attaches_a_pod_checks_and_leaves_nothing() {
     lab_with(&[Need::Ours("tools")], |host| {
         let networks = networks();
-        assert!(networks.len() >= 3, "{networks:?}");
+        assert!(networks.len() >= 4, "{networks:?}");
         for (network, _) in networks {
             let pod = host.pod();
             // The kernel gives `lo` its addresses when it comes up for the first time, and never takes them back.
@@ -65,7 +65,8 @@ fn every_network_of_conf_attaches_a_pod_checks_and_leaves_nothing() {
             assert_eq!(succeeds(host, "status", &network, &pod), "");
 
             assert_eq!(succeeds(host, "del", &network, &pod), "");
-            let shared = [Shared::Bridge("jack0"), Shared::Forwarding, Shared::Store];
+            let bridges = [Shared::Bridge("jack0"), Shared::Bridge("jack1")];
+            let shared = [bridges.as_slice(), &[Shared::Forwarding, Shared::Store]].concat();
             before.same_as(&host.snapshot(), &shared);
             inside.same_as(&pod.snapshot(), &[]);
         }
@@ -104,6 +105,9 @@ fn the_networks_of_conf_misspell_nothing() {
         "ipam",
         "ranges",
         "subnet",
+        "addresses",
+        "address",
+        "gateway",
         "routes",
         "dst",
         "capabilities",

@@ -150,6 +150,19 @@ fn wrong_types(program: &str) -> Vec<(&'static str, Value)> {
             ("/runtimeConfig/ipRanges", json!("x")),
             ("/args/cni/ips", json!("x")),
         ]),
+        "static" => all.extend([
+            ("/ipam/addresses", json!("x")),
+            ("/ipam/addresses", json!({"address": "10.0.0.5/24"})),
+            ("/ipam/addresses", json!(["10.0.0.5/24"])),
+            ("/ipam/addresses/0/address", json!(5)),
+            ("/ipam/addresses/0/gateway", json!(5)),
+            ("/ipam/routes", json!({})),
+            ("/ipam/dns", json!("x")),
+            ("/ipam/dns/search", json!("x")),
+            ("/runtimeConfig/ips", json!("x")),
+            ("/runtimeConfig/ips", json!([5])),
+            ("/args/cni/ips", json!("x")),
+        ]),
         _ => {}
     }
     all

@@ -43,6 +43,7 @@ mod nft;
 mod pairs;
 mod pools;
 mod result;
+mod r#static;
 mod status;
 mod switching;
 mod tidy;

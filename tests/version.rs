@@ -6,7 +6,7 @@ use crate::lab::host::Host;
 use crate::lab::world::Need;
 use crate::lab::{conf, lab, lab_with};
 
-const PROGRAMS: [&str; 4] = ["bridge", "veth", "loopback", "host-local"];
+const PROGRAMS: [&str; 5] = ["bridge", "veth", "loopback", "host-local", "static"];
 
 fn supported(answer: &Value) -> Vec<&str> {
     answer["supportedVersions"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()

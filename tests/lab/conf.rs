@@ -100,13 +100,27 @@ pub fn without(conf: &Value, key: &str) -> Value {
     conf
 }
 
-/// All four plugins, each with a configuration that works.
-pub fn every(host: &Host) -> [(&'static str, Value); 4] {
+/// static as called directly: the configuration of a bridge around it.
+pub fn fixed(host: &Host) -> Value {
+    let mut conf = bridge(host);
+    conf["ipam"] = json!({
+        "type": "static",
+        "addresses": [
+            {"address": "10.9.0.5/24", "gateway": "10.9.0.1"}, {"address": "fd00:9::5/64", "gateway": "fd00:9::1"}
+        ],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    });
+    conf
+}
+
+/// All plugins, each with a configuration that works.
+pub fn every(host: &Host) -> [(&'static str, Value); 5] {
     [
         ("bridge", bridge(host)),
         ("veth", veth(host)),
         ("loopback", loopback(host)),
         ("host-local", leases(host)),
+        ("static", fixed(host)),
     ]
 }
 

@@ -390,5 +390,23 @@ pub const TABLE: &[Difference] = &[
         "STATUS is 50 when the pool is full or cannot be written to",
         "STATUS succeeds",
     ),
+    pair(
+        "static-check",
+        "CHK-10",
+        "CHECK of static wants every address that is written, with its prefix, and says what differs",
+        "an address that the result lacks is none of its business",
+    ),
+    pair(
+        "static-nonsense",
+        "IPM-08",
+        "an address that no link can have, or a gateway of the other family, is error 7",
+        "it is given",
+    ),
+    pair(
+        "static-twice",
+        "IPM-08",
+        "an address that is written twice is given once; two gateways for it are error 7",
+        "it is given twice, and the interface plugin fails",
+    ),
     pair("lock-span", "IPM-05", "the lock is held for the whole ADD", "it is released between sets"),
 ];

@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ptp", env!("CARGO_BIN_EXE_ptp")),
     ("loopback", env!("CARGO_BIN_EXE_loopback")),
     ("host-local", env!("CARGO_BIN_EXE_host-local")),
+    ("static", env!("CARGO_BIN_EXE_static")),
     ("netns", env!("CARGO_BIN_EXE_netns")),
     ("cnitool", env!("CARGO_BIN_EXE_cnitool")),
 ];
