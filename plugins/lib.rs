@@ -6,12 +6,12 @@
 //!                      │                                          ▲
 //!   cni::serve   read ─┴─► check at the door ─► Plugin::add ──► answer, and only then keep
 //!                                                    │
-//!   bridge::add   conf ─► record ─► IPAM ─► plan ─► bridge ─► pair ─► container end ─► result
-//!                  │        │        │        │        │        │           │
-//!                 pure    /run,   another   pure   shared:   born in    one datagram
-//!                         locked  program          never     place      on a socket
-//!                                 (undone          undone    (undone    that carries
-//!                                  last)                     first)     its namespace
+//!   bridge::add   conf ─► record ─► IPAM ─► plan ─► bridge ─► rules ─► pair ─► container end ─► result
+//!                  │        │        │        │        │        │        │           │
+//!                 pure    /run,   another   pure   shared:   one      born in    one datagram
+//!                         locked  program          never     batch    place      on a socket
+//!                                 (undone          undone             (undone    that carries
+//!                                  last)                              first)     its namespace
 //! ```
 //!
 //! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the

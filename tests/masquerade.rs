@@ -313,6 +313,27 @@ fn status_has_the_kernel_try_the_rules_and_leaves_none() {
     });
 }
 
+/// Such a kernel answers so to the socket for nf_tables: the first one that STATUS of `veth` opens, elsewhere the second.
+#[test]
+fn a_kernel_without_nf_tables_is_told_before_anything_is_made() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        for (program, conf) in networks(host) {
+            let without = |verb: &str| {
+                let number = if (program, verb) == ("veth", "STATUS") { 1 } else { 2 };
+                let inject = format!("inject=socket:error=EPROTONOSUPPORT:when={number}");
+                let call = host.attach(program, conf.clone(), &pod).call(verb);
+                call.under(&["strace", "-f", "-o", "/dev/null", "-e", &inject]).run()
+            };
+            let before = host.snapshot();
+            let words = ["nf_tables", "protocol not supported"];
+            without("ADD").fails(999).names(&words);
+            without("STATUS").fails(50).names(&words);
+            before.same_as(&host.snapshot(), &[]);
+        }
+    });
+}
+
 #[test]
 fn an_unknown_backend_is_refused_before_anything_is_made() {
     lab_with(OURS, |host| {

@@ -17,6 +17,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// A call that has not been made yet.
 #[derive(Debug, Clone)]
 pub struct Call {
+    wrapper: Vec<String>,
     program: PathBuf,
     arguments: Vec<String>,
     environment: BTreeMap<OsString, OsString>,
@@ -38,6 +39,7 @@ impl Call {
     pub fn new(program: PathBuf, verb: &str, conf: &Value, path: &Path) -> Call {
         let stdin = serde_json::to_vec(conf).expect("JSON");
         let call = Call {
+            wrapper: Vec::new(),
             program,
             arguments: Vec::new(),
             environment: BTreeMap::new(),
@@ -56,6 +58,7 @@ impl Call {
     pub fn of(program: impl Into<PathBuf>, arguments: &[&str]) -> Call {
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
         let call = Call {
+            wrapper: Vec::new(),
             program: program.into(),
             arguments,
             environment: BTreeMap::new(),
@@ -64,6 +67,12 @@ impl Call {
             folder: None,
         };
         call.env("PATH", PATH)
+    }
+
+    /// Lets another program start this one, such as strace(1) with its options.
+    pub fn under(mut self, wrapper: &[&str]) -> Call {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// Sets a variable.
@@ -138,8 +147,9 @@ impl Call {
 
     /// Makes the call and does not wait.
     pub fn start(&self) -> Running {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().envs(&self.environment);
+        let mut words = self.wrapper.iter().map(OsString::from).chain([self.program.clone().into()]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words).args(&self.arguments).env_clear().envs(&self.environment);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Input::File(path) = &self.stdin {
             command.stdin(File::open(path).expect("the file for stdin"));
@@ -174,6 +184,9 @@ impl std::fmt::Display for Call {
         let variables = self.environment.iter().filter(|(key, _)| *key != "PATH");
         for (key, value) in variables {
             write!(f, "{}={} ", key.display(), value.display())?;
+        }
+        for word in &self.wrapper {
+            write!(f, "{word} ")?;
         }
         write!(f, "{} {}", self.program.display(), self.arguments.join(" "))?;
         match &self.stdin {

@@ -15,6 +15,7 @@ use linux::nft::verdict::Verdict;
 use sha2::{Digest, Sha256};
 
 use crate::attachment::mark::Mark;
+use crate::attachment::ruleset::TABLE_COMMENT;
 
 /// The table of everything that we do with IP packets.
 pub(super) const TABLE: Table<'static> = Table { family: Family::Inet, name: "jackfield" };
@@ -96,6 +97,14 @@ pub(super) fn rules_of(subnet: IpNetwork) -> Vec<Rule> {
     let kept = [Some(subnet), multicast].into_iter().flatten().map(stays);
     let rules = kept.chain([vec![Expression::Masquerade]]);
     rules.map(|expressions| Rule { expressions, comment: None }).collect()
+}
+
+/// A chain that has everything in it that the chains of networks have, for the kernel to try.
+pub(super) fn way_out() -> (Chain, Vec<Rule>) {
+    let v4 = Ipv4Network::from(std::net::Ipv4Addr::LOCALHOST).into();
+    let v6 = Ipv6Network::from(std::net::Ipv6Addr::LOCALHOST).into();
+    let chain = Chain { name: OF_A_NETWORK.into(), base: None, comment: Some(TABLE_COMMENT.into()) };
+    (chain, [rules_of(v4), rules_of(v6)].concat())
 }
 
 /// The subnet of an address with its prefix.

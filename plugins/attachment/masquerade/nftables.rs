@@ -43,7 +43,7 @@ use linux::nft::object::{Chain, Element, Rule, Table, Target};
 use linux::nft::phrase;
 
 use super::layout::{
-    Claim, MAPS, OF_A_NETWORK, POSTROUTING, TABLE, claims, frame, map_of, maps, rules_of, subnet_of,
+    Claim, MAPS, OF_A_NETWORK, POSTROUTING, TABLE, claims, frame, map_of, maps, rules_of, subnet_of, way_out,
 };
 use crate::attachment::mark::Mark;
 use crate::attachment::ruleset::{self, Repair, TABLE_COMMENT, is_of, mark};
@@ -202,8 +202,9 @@ pub fn rehearse(nft: &Nft) -> Result<()> {
     for map in maps() {
         batch.ensure_set(table, &map);
     }
-    let (chain, rules) = frame();
-    Repair::Make.write(&mut batch, table, &chain, &rules);
+    for (chain, rules) in [frame(), way_out()] {
+        Repair::Make.write(&mut batch, table, &chain, &rules);
+    }
     nft.rehearse(&batch).doing(|| "try the rules".into())
 }
 
