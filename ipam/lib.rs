@@ -20,6 +20,9 @@ pub mod range;
 
 pub mod choose;
 
+#[cfg(test)]
+mod properties;
+
 pub mod lease;
 
 pub mod store;
