@@ -33,6 +33,7 @@ mod errors;
 mod examples;
 mod host_local;
 mod input;
+mod iptables;
 mod kernel;
 #[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
 mod lab;

@@ -1,5 +1,7 @@
 //! Switching over with living containers: what the Go plugins attached is taken down by ours, and the other way round.
 
+mod inherited;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,29 +12,33 @@ use crate::lab::snapshot::Shared;
 use crate::lab::world::{self, Need};
 use crate::lab::{conf, lab_with};
 
-const THEIRS: &str = "/usr/lib/cni";
-const OURS: &str = "/run/lab/bin";
+pub const THEIRS: &str = "/usr/lib/cni";
+pub const OURS: &str = "/run/lab/bin";
 
 /// What stays of a network after its last container, whoever made it.
-const STAYS: &[Shared<'_>] = &[Shared::Bridge("br0"), Shared::Forwarding, Shared::Store];
+pub const STAYS: &[Shared<'_>] = &[Shared::Bridge("br0"), Shared::Forwarding, Shared::Store];
 
-fn with_both(name: &str, test: impl FnOnce(&Host)) {
+pub fn with_both(name: &str, test: impl FnOnce(&Host)) {
+    with_both_and(name, &[], test);
+}
+
+pub fn with_both_and(name: &str, needs: &[Need], test: impl FnOnce(&Host)) {
     match Path::new(THEIRS).join("bridge").exists() {
-        true => lab_with(&[Need::Ours("tools")], test),
+        true => lab_with(&[&[Need::Ours("tools")], needs].concat(), test),
         false => world::skip(name, "needs the Go plugins (Debian: containernetworking-plugins)"),
     }
 }
 
 /// The networks that both kinds of plugins know, in a version that both speak.
-fn networks() -> [(&'static str, Value); 2] {
+pub fn networks() -> [(&'static str, Value); 2] {
     [("bridge", conf::bridge_at("1.0.0")), ("ptp", conf::veth_at("1.0.0"))]
 }
 
-fn call(folder: &str, verb: &str, (program, conf): &(&str, Value), pod: &Pod) -> Call {
+pub fn call(folder: &str, verb: &str, (program, conf): &(&str, Value), pod: &Pod) -> Call {
     Call::new(Path::new(folder).join(program), verb, conf, Path::new(folder)).netns(pod.path())
 }
 
-fn with_result((program, conf): &(&'static str, Value), result: &Value) -> (&'static str, Value) {
+pub fn with_result((program, conf): &(&'static str, Value), result: &Value) -> (&'static str, Value) {
     (program, conf::with(conf, "/prevResult", result.clone()))
 }
 

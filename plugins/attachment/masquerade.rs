@@ -1,8 +1,10 @@
 //! Masquerade (`ipMasq`): what a container sends out of its subnet carries the host's address.
 //!
 //! - [`nftables`]: the rules in a table of ours, a container being an element of a map;
-//! - `layout`: their names and texts.
+//! - `layout`: their names and texts;
+//! - [`iptables`]: the Go plugins' rules, by that program, for an administrator who insists.
 
+pub mod iptables;
 mod layout;
 pub mod nftables;
 
@@ -12,26 +14,32 @@ use std::rc::Rc;
 
 use cni::attach::Trail;
 use cni::call::{Attachment, Check, Del};
-use cni::error::{Code, Error, OrFail, Result};
+use cni::error::{Code, Error, Faults, OrFail, Result};
 use cni::result::Success;
 use ipnetwork::IpNetwork;
 use linux::nft::Nft;
+use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark::Mark;
-use crate::attachment::record::{Claim, Record};
-use crate::attachment::ruleset;
+use crate::attachment::record::{Claim, Masqueraded, Record};
+use crate::attachment::{inherited, ruleset};
 
 /// Who keeps the rules.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Backend {
     /// The kernel's nf_tables, in a table of ours.
+    #[default]
     Nftables,
+    /// iptables, in its own tables.
+    Iptables,
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Backend::Nftables => "nftables",
+            Backend::Iptables => "iptables",
         })
     }
 }
@@ -46,9 +54,7 @@ impl Backend {
         match backend.filter(|_| ip_masq) {
             None => Ok(ip_masq.then_some(Backend::Nftables)),
             Some("nftables") => Ok(Some(Backend::Nftables)),
-            Some("iptables") => {
-                Err(Error::new(Code::UNSUPPORTED_FIELD, "ipMasqBackend: \"iptables\" is not supported yet"))
-            }
+            Some("iptables") => Ok(Some(Backend::Iptables)),
             Some(other) => Err(Error::config(format!("unknown ipmasq backend {other:?}"))
                 .details("ipMasqBackend is \"nftables\" or \"iptables\"")),
         }
@@ -57,10 +63,11 @@ impl Backend {
     /// Would an ADD find what it needs?
     ///
     /// # Errors
-    /// [`Code::NOT_AVAILABLE`]: the kernel cannot do it.
+    /// [`Code::NOT_AVAILABLE`]: the kernel cannot do it, or the program is missing.
     pub fn status(self) -> Result<()> {
         let usable = match self {
             Backend::Nftables => open().and_then(|nft| nftables::rehearse(&nft)),
+            Backend::Iptables => iptables::usable(),
         };
         usable.map_err(|error| {
             Error::new(Code::NOT_AVAILABLE, format!("ipMasq by {self} cannot work: {}", error.msg()))
@@ -74,6 +81,7 @@ impl Backend {
     pub fn check(self, check: &Check, addresses: &[IpNetwork]) -> Result<()> {
         match self {
             Backend::Nftables => nftables::check(&open()?, &check.attachment, addresses),
+            Backend::Iptables => iptables::check(&check.attachment, addresses),
         }
     }
 }
@@ -82,23 +90,26 @@ impl Backend {
 pub enum Masquerade {
     /// A conversation with the kernel's nf_tables.
     Nftables(Rc<Nft>),
+    /// A program, which is there.
+    Iptables,
 }
 
 impl Masquerade {
     /// Makes sure of the backend before anything is touched.
     ///
     /// # Errors
-    /// The kernel cannot do it.
+    /// The kernel cannot do it, or the program is missing.
     pub fn open(backend: Backend) -> Result<Masquerade> {
         match backend {
             Backend::Nftables => open().map(|nft| Masquerade::Nftables(Rc::new(nft))),
+            Backend::Iptables => iptables::locate().map(|()| Masquerade::Iptables),
         }
     }
 
     /// Masquerades what the attachment will send from these addresses. They are in the record before any rule knows them.
     ///
     /// # Errors
-    /// What the kernel says; what was made is undone.
+    /// What the kernel or the program says; what was made is undone.
     pub fn ensure(
         &self,
         trail: &mut Trail,
@@ -107,42 +118,78 @@ impl Masquerade {
         addresses: &[IpNetwork],
     ) -> Result<()> {
         let claimed: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
-        trail.step(|| claim.note_masquerade(&claimed))?;
         match self {
             Masquerade::Nftables(nft) => {
+                trail.step(|| claim.note_masquerade(&claimed, Backend::Nftables))?;
                 let made = trail.step(|| nftables::ensure(nft, attachment, addresses))?;
                 let (nft, owner) = (nft.clone(), attachment.owner());
                 trail.undo(move || nftables::remove(&nft, &owner, &made));
-                Ok(())
+            }
+            Masquerade::Iptables => {
+                trail.step(|| claim.note_masquerade(&claimed, Backend::Iptables))?;
+                // One family may be written when the other one fails.
+                let whose = attachment.clone();
+                trail.undo(move || iptables::remove(&whose, &claimed));
+                trail.step(|| iptables::ensure(attachment, addresses))?;
             }
         }
+        Ok(())
     }
 }
 
 /// Ends the masquerade of an attachment. Which addresses it had says its record; where that is lost the previous result;
-/// without either, the elements themselves are asked whose they are.
+/// without either, the rules themselves are asked whose they are.
+///
+/// An attachment without a record may be the Go plugins', and then the rules are theirs. What they wrote over nf_tables is
+/// looked for whatever the configuration says today, for it costs three questions; for iptables-legacy a program is run, so
+/// that is done only where `ipMasq` is still set.
 ///
 /// Returns the conversation in which something was deleted: the kernel makes whoever closes it wait until no packet is on
 /// its way through the old rules. It is to be kept until the next thing is done that waits for the same.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says, after everything was tried.
 pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Result<Option<Nft>> {
-    let owner = del.attachment.owner();
-    let addresses = match (record, &del.prev) {
-        (Some(record), _) => match &record.masquerade {
-            Some(addresses) if addresses.is_empty() => return Ok(None),
-            addresses => addresses.clone(),
-        },
-        (None, _) if backend.is_none() => return Ok(None),
-        (None, prev) => prev.as_ref().map(addresses_of),
+    let attachment = &del.attachment;
+    let claimed = record.and_then(|record| record.masquerade.as_ref());
+    let addresses = match (claimed, record) {
+        (Some(Masqueraded { addresses, .. }), _) if addresses.is_empty() => return Ok(None),
+        (Some(Masqueraded { addresses, .. }), _) => Some(addresses.clone()),
+        (None, Some(_)) => None,
+        (None, None) => del.prev.as_ref().map(addresses_of),
     };
-    let Some(nft) = ruleset::open_if_any()? else { return Ok(None) };
-    match addresses {
-        Some(addresses) => nftables::remove(&nft, &owner, &addresses)?,
-        None => nftables::sweep(&nft, |mark| mark.is_of(&owner))?,
+    let may_be = |by| claimed.is_none_or(|claimed| claimed.by == by);
+    let is_wanted = record.is_some() || backend.is_some();
+    let nft = ruleset::open_if_any()?;
+    let mut faults = Faults::default();
+    if let Some(nft) = &nft {
+        if may_be(Backend::Nftables) && is_wanted {
+            faults.note(match &addresses {
+                Some(addresses) => nftables::remove(nft, &attachment.owner(), addresses),
+                None => nftables::sweep(nft, |mark| mark.is_of(&attachment.owner())),
+            });
+        }
+        if may_be(Backend::Iptables) {
+            faults.note(inherited::remove(nft, attachment, addresses.as_deref().unwrap_or_default()));
+        }
     }
-    Ok(Some(nft))
+    if may_be(Backend::Iptables) && is_wanted {
+        faults.note(inherited::remove_legacy(attachment, addresses.as_deref().unwrap_or_default()));
+    }
+    faults.verdict().map(|()| nft)
+}
+
+/// Ends the masquerade by iptables of a stale record: its rules name no owner, so [`sweep`] does not know them.
+///
+/// # Errors
+/// What the kernel or the program says.
+pub fn end_stale(record: &Record) -> Result<()> {
+    match &record.masquerade {
+        Some(Masqueraded { addresses, .. }) if addresses.is_empty() => Ok(()),
+        Some(Masqueraded { by: Backend::Nftables, .. }) => Ok(()),
+        Some(Masqueraded { addresses, .. }) => iptables::remove(&record.attachment, addresses),
+        None => iptables::remove(&record.attachment, &[]),
+    }
 }
 
 /// Ends the masquerade of everything whose owner is stale.
@@ -172,6 +219,8 @@ mod tests {
         assert_eq!(Backend::meant(false, None).unwrap(), None);
         assert_eq!(Backend::meant(true, None).unwrap(), Some(Backend::Nftables));
         assert_eq!(Backend::meant(true, Some("nftables")).unwrap(), Some(Backend::Nftables));
+        assert_eq!(Backend::meant(true, Some("iptables")).unwrap(), Some(Backend::Iptables));
+        assert_eq!(Backend::meant(false, Some("iptables")).unwrap(), None);
         for unknown in ["", "pf", "NFTABLES"] {
             let error = Backend::meant(true, Some(unknown)).unwrap_err();
             assert_eq!(error.code(), Code::CONFIG);

@@ -6,6 +6,7 @@
 //! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
 //! - [`ruleset`]: what all our nftables rules have in common;
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
+//! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
 //! - [`forwarding`]: the host forwards packets;
 //! - [`lease`]: what IPAM gave, and when it goes back;
 //! - [`container_end`]: settings, addresses and routes inside the container;
@@ -17,6 +18,7 @@ pub mod compare;
 pub mod container_end;
 pub mod forwarding;
 pub mod host_end;
+pub mod inherited;
 pub mod lease;
 pub mod mark;
 pub mod masquerade;

@@ -17,6 +17,7 @@ use cni::name::{ContainerId, IfName, NetworkName};
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark;
+use crate::attachment::masquerade::Backend;
 
 /// Where the records are.
 const FOLDER: &str = "/run/jackfield/attachments";
@@ -29,8 +30,8 @@ const LAYOUT: u32 = 1;
 pub struct Record {
     /// Whose it is.
     pub attachment: Attachment,
-    /// The addresses whose masquerade was claimed; `None` where that line is torn, so that only the ruleset knows.
-    pub masquerade: Option<Vec<IpAddr>>,
+    /// The masquerade that was claimed; `None` where that line is torn, so that only the ruleset knows.
+    pub masquerade: Option<Masqueraded>,
 }
 
 /// The first line of a record. What we write ourselves has no unknown keys.
@@ -45,10 +46,15 @@ struct Whose {
 }
 
 /// The second line, where there is one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Addresses {
-    masquerade: Vec<IpAddr>,
+pub struct Masqueraded {
+    /// The addresses.
+    #[serde(rename = "masquerade")]
+    pub addresses: Vec<IpAddr>,
+    /// Who keeps the rules.
+    #[serde(default)]
+    pub by: Backend,
 }
 
 impl Whose {
@@ -102,9 +108,9 @@ impl Claim {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn note_masquerade(&mut self, addresses: &[IpAddr]) -> Result<()> {
+    pub fn note_masquerade(&mut self, addresses: &[IpAddr], by: Backend) -> Result<()> {
         let doing = || "write the addresses into the attachment's record".to_string();
-        let mut line = serde_json::to_vec(&Addresses { masquerade: addresses.into() }).doing(doing)?;
+        let mut line = serde_json::to_vec(&Masqueraded { addresses: addresses.into(), by }).doing(doing)?;
         line.push(b'\n');
         self.file.write_all(&line).doing(doing)
     }
@@ -170,14 +176,15 @@ pub fn find(plugin: &str, attachment: &Attachment) -> Option<Record> {
 ///
 /// # Errors
 /// What the file system says, and a record that cannot be read: it stays, for a person to look at.
-pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Attachment>, Faults) {
+pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Record>, Faults) {
     let mut faults = Faults::default();
     let Ok(entries) = fs::read_dir(FOLDER) else { return (Vec::new(), faults) };
     let ours = |file: &PathBuf| file.extension().is_some_and(|extension| extension == plugin);
     let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(ours);
-    let records: Vec<Record> = files.filter_map(|file| faults.note(read(&file)).flatten()).collect();
+    let mut records: Vec<Record> = files.filter_map(|file| faults.note(read(&file)).flatten()).collect();
     let goes = |it: &Attachment| it.network == gc.call.network && gc.is_stale(&it.container, &it.ifname);
-    (records.into_iter().map(|record| record.attachment).filter(goes).collect(), faults)
+    records.retain(|record| goes(&record.attachment));
+    (records, faults)
 }
 
 fn read(file: &Path) -> Result<Option<Record>> {
@@ -189,8 +196,8 @@ fn read(file: &Path) -> Result<Option<Record>> {
     let mut lines = text.split(|byte| *byte == b'\n');
     let whose: Whose = serde_json::from_slice(lines.next().unwrap_or_default()).doing(doing)?;
     let masquerade = match lines.next().unwrap_or_default() {
-        [] => Some(Vec::new()),
-        line => serde_json::from_slice::<Addresses>(line).ok().map(|line| line.masquerade),
+        [] => Some(Masqueraded::default()),
+        line => serde_json::from_slice(line).ok(),
     };
     match whose.attachment() {
         Some(attachment) if whose.layout == LAYOUT => Ok(Some(Record { attachment, masquerade })),
@@ -219,14 +226,22 @@ mod tests {
     fn a_torn_second_line_is_told_from_none() {
         let file = std::env::temp_dir().join(format!("jackfield-record-lines-{}", std::process::id()));
         let whose = r#"{"layout":1,"network":"net","container":"c1","ifname":"eth0","hostEnd":"veth0"}"#;
+        let both = vec!["10.0.0.2", "fd00::2"];
         for (rest, masquerade) in [
-            ("", Some(vec![])),
-            ("\n", Some(vec![])),
-            ("\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"]}\n", Some(vec!["10.0.0.2", "fd00::2"])),
+            ("", Some((vec![], Backend::Nftables))),
+            ("\n", Some((vec![], Backend::Nftables))),
+            ("\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"]}\n", Some((both.clone(), Backend::Nftables))),
+            (
+                "\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"],\"by\":\"iptables\"}\n",
+                Some((both, Backend::Iptables)),
+            ),
             ("\n{\"masque", None),
         ] {
             fs::write(&file, format!("{whose}{rest}")).unwrap();
-            let masquerade = masquerade.map(|all| all.iter().map(|one| one.parse().unwrap()).collect());
+            let masquerade = masquerade.map(|(all, by)| Masqueraded {
+                addresses: all.iter().map(|one| one.parse().unwrap()).collect(),
+                by,
+            });
             let record = Record { attachment: attachment(), masquerade };
             assert_eq!(read(&file).unwrap(), Some(record), "{rest:?}");
         }

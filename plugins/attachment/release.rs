@@ -10,6 +10,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
 use crate::attachment::masquerade::{self, Backend};
+use crate::attachment::record::Record;
 use crate::attachment::{host_end, record};
 
 /// What the plugin of a DEL or GC knows from its configuration.
@@ -63,10 +64,13 @@ pub fn gc(gc: &Gc, leaving: &Leaving<'_>) -> Result<()> {
             |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner));
         sweep(&host, is_stale, &records, &mut faults);
         faults.note(masquerade::sweep(is_stale));
+        for record in &records {
+            faults.note(masquerade::end_stale(record));
+        }
         if !faults.is_empty() {
             return faults.verdict();
         }
-        for attachment in &records {
+        for Record { attachment, .. } in &records {
             faults.note(record::remove(leaving.plugin, attachment));
         }
         faults.verdict()?;
@@ -76,13 +80,13 @@ pub fn gc(gc: &Gc, leaving: &Leaving<'_>) -> Result<()> {
 
 /// Removes the host ends whose alias says that they are stale, and those of stale records that have no alias yet: their
 /// ADD has died between making the link and naming its owner.
-fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool, records: &[Attachment], faults: &mut Faults) {
+fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool, records: &[Record], faults: &mut Faults) {
     let veths = LinkFilter { kind: Some("veth"), ..LinkFilter::default() };
     let links = faults.note(host.links(veths).doing(|| "list the host ends".into())).unwrap_or_default();
     let marked = |link: &Link| link.alias.as_deref().and_then(Mark::read);
     let stale = |link: &Link| host_end::is_ours(link) && marked(link).is_some_and(|mark| is_stale(&mark));
-    let by_record =
-        records.iter().filter_map(|attachment| faults.note(host_end::find(host, attachment)).flatten());
+    let find = |record: &Record| host_end::find(host, &record.attachment);
+    let by_record = records.iter().filter_map(|record| faults.note(find(record)).flatten());
     let unnamed: Vec<Link> = by_record.filter(|link| link.alias.is_none()).collect();
     for link in links.into_iter().filter(stale).chain(unnamed) {
         faults.note(host.delete_link(link.index).doing(|| format!("failed to delete {:?}", link.name)));

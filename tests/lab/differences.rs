@@ -43,6 +43,12 @@ pub const TABLE: &[Difference] = &[
         "v1.1 knows iptables alone, a chain for each container; empty built-in chains stay",
     ),
     pair(
+        "iptables-two-subnets",
+        "ADD-16",
+        "by iptables, every subnet of the container is let through before anything is masqueraded",
+        "rules are appended address by address: the second subnet's own traffic is masqueraded",
+    ),
+    pair(
         "spec-1.1.0",
         "GC-01 STA-01 RES-08 RES-09 VSN-06",
         "all of 1.1.0, GC and STATUS included, by every program",

@@ -39,6 +39,7 @@ pub mod call;
 pub mod conf;
 pub mod differences;
 pub mod host;
+pub mod iptables;
 pub mod outcome;
 pub mod place;
 pub mod snapshot;

@@ -18,6 +18,8 @@ echo @rule6; ip -j -6 rule
 echo @neigh; ip -j neigh show nud permanent
 echo @qdisc; tc -j qdisc
 echo @nft; nft -j list ruleset
+echo @xt4; iptables-legacy-save
+echo @xt6; ip6tables-legacy-save
 echo @sysctl; grep -rs . /proc/sys/net
 :";
 
@@ -52,6 +54,7 @@ impl Snapshot {
                 "link" => links(body, &mut facts),
                 "addr" => addresses(body, &mut facts),
                 "nft" => rules(body, &mut facts),
+                "xt4" | "xt6" => legacy_rules(kind, body, &mut facts),
                 kind => records(kind, body, &mut facts),
             }
         }
@@ -170,6 +173,19 @@ fn rules(body: &str, facts: &mut BTreeMap<String, String>) {
             part.remove("handle");
         }
         facts.insert(format!("nft/{object}"), String::new());
+    }
+}
+
+/// Tables, chains and rules of iptables-legacy, without the dates of the listing and the policies' counters.
+fn legacy_rules(kind: &str, body: &str, facts: &mut BTreeMap<String, String>) {
+    let mut table = "";
+    for line in body.lines().filter(|line| line.starts_with(['*', ':', '-'])) {
+        table = line.strip_prefix('*').unwrap_or(table);
+        let line = line.split(" [").next().unwrap_or(line);
+        let mut again = 0;
+        while facts.insert(format!("{kind}/{table}/{line}/{again}"), String::new()).is_some() {
+            again += 1;
+        }
     }
 }
 

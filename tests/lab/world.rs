@@ -33,6 +33,8 @@ pub enum Need {
     Ours(&'static str),
     /// A kernel at least this new.
     Kernel(u32, u32),
+    /// The tables of iptables-legacy, which some kernels keep from user namespaces and others no longer have.
+    IptablesLegacy,
 }
 
 impl Need {
@@ -47,6 +49,7 @@ impl Need {
             }
             Need::Kernel(major, minor) if kernel() >= (major, minor) => None,
             Need::Kernel(major, minor) => Some(format!("needs Linux {major}.{minor}")),
+            Need::IptablesLegacy => no_iptables_legacy(),
         }
     }
 }
@@ -64,6 +67,25 @@ pub fn enter(needs: &[Need], test: impl FnOnce(&Host)) {
     match needs.iter().find_map(|need| need.missing()) {
         Some(reason) => skip(&name, &reason),
         None => start_again(&name, &world),
+    }
+}
+
+/// What iptables-legacy says of a namespace such as a test's, where it cannot work there.
+fn no_iptables_legacy() -> Option<String> {
+    let mut unshare = Command::new("unshare");
+    if !is_root_lab() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--net", "iptables-legacy", "-t", "nat", "-S"]);
+    // A world has a /run of its own; here nobody may write to it.
+    let output = unshare.env("PATH", super::call::PATH).env("XTABLES_LOCKFILE", "/dev/null").output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Some(format!("needs iptables-legacy: {}", said.lines().next().unwrap_or_default()))
+        }
+        Err(error) => Some(format!("needs iptables-legacy: {error}")),
     }
 }
 

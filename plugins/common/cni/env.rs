@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::delegate::PARENT;
 use crate::error::{Code, Error, Result};
@@ -51,6 +52,15 @@ impl Env {
             Error::new(Code::ENVIRONMENT, text).details(value.to_string_lossy().escape_debug().to_string())
         })
     }
+}
+
+/// The folders of the system's programs: those of `PATH`, and then those for which a runtime's is often too short.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in this file alone")]
+pub(crate) fn folders_of_tools() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A relative folder would make the caller's working folder decide what runs as root.
+    let named = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
+    named.chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
 }
 
 /// What is asked for.

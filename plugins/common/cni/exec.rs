@@ -61,11 +61,16 @@ pub fn find(plugin: &PluginName, path: &[PathBuf]) -> Result<PathBuf> {
 pub fn run<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)], stdin: &[u8]) -> Result<Output> {
     let mut command = Command::new(program);
     command.envs(env.iter().map(|(key, value)| (key, value)));
+    finish(command, program, "plugin", stdin)
+}
+
+/// Runs a program to its end, whatever it is told and by whom.
+pub(crate) fn finish(mut command: Command, program: &Path, sort: &str, stdin: &[u8]) -> Result<Output> {
+    let name = || format!("{sort} {}", program.display());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start(&mut command).doing(|| format!("failed to start plugin {}", program.display()))?;
-    let (stdout, stderr) =
-        converse(&mut child, stdin).doing(|| format!("talk with plugin {}", program.display()))?;
-    let status = child.wait().doing(|| format!("wait for plugin {}", program.display()))?;
+    let mut child = start(&mut command).doing(|| format!("failed to start {}", name()))?;
+    let (stdout, stderr) = converse(&mut child, stdin).doing(|| format!("talk with {}", name()))?;
+    let status = child.wait().doing(|| format!("wait for {}", name()))?;
     Ok(Output { program: program.into(), status, stdout, stderr })
 }
 
@@ -210,7 +215,8 @@ impl Output {
     }
 }
 
-fn how_it_ended(status: ExitStatus) -> String {
+/// `exit status 1`, `killed by signal 9`.
+pub(crate) fn how_it_ended(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),

@@ -28,6 +28,7 @@
 //! - [`env`](mod@env), [`call`], [`request`]: what a plugin is told, checked at the door;
 //! - [`attach`]: an ADD that undoes itself;
 //! - [`exec`], [`delegate`]: running other plugins;
+//! - [`tool`]: running a program of the system;
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - `hold`, `serve`: the life of the process.
 
@@ -49,6 +50,7 @@ pub mod attach;
 
 pub mod delegate;
 pub mod exec;
+pub mod tool;
 
 pub mod conflist;
 

@@ -1,0 +1,62 @@
+//! What the Go plugins wrote for an attachment that ends with us: their masquerade rules. They are found by names that
+//! no other attachment has, and nothing else is touched.
+//!
+//! ```text
+//! table ip nat {                           by iptables; ip6 for IPv6
+//!     chain POSTROUTING {
+//!         ip saddr 10.22.0.5 jump CNI-8b944e9033db3997b0caec66
+//!     }
+//!     chain CNI-8b944e9033db3997b0caec66 {       one per network and container
+//!         ip daddr 10.22.0.0/16 accept
+//!         ip daddr != 224.0.0.0/4 masquerade
+//!     }
+//! }
+//! table inet cni_plugins_masquerade {      by their nftables backend
+//!     chain masq_checks {
+//!         ip saddr 10.22.0.5 ip daddr != 10.22.0.0/16 masquerade comment "d23676b4f2d9fe04-08ce0d72fbebba8b, …"
+//!     }
+//! }
+//! ```
+//!
+//! - `names`: the names, derived as they derive them;
+//! - `rules`: both tables above, over netlink;
+//! - `legacy`: the same rules in the tables of iptables-legacy, of which the kernel speaks to that program alone.
+//!
+//! The chain's name says nothing of the interface: two attachments of one container to one network share it. So only
+//! the jumps of the addresses that leave are deleted, and the chain goes with the last of them. (The Go plugins empty it
+//! with the first.)
+//!
+//! Their base chains and the table `cni_plugins_masquerade` stay, as they do after their own DEL.
+
+mod legacy;
+mod names;
+mod rules;
+
+use std::net::IpAddr;
+
+use cni::call::Attachment;
+use cni::error::{OrFail, Result};
+use linux::nft::Nft;
+
+pub(super) use self::names::{chain, comment};
+
+/// Removes what iptables-nft and `nft` wrote, in one batch. Where there is nothing, this costs three questions.
+///
+/// `addresses` are those of the attachment; if there are none, nobody knows them any more, and all rules of the container in
+/// this network go.
+///
+/// # Errors
+/// What the kernel says; then nothing was changed.
+pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
+    rules::remove(nft, attachment, addresses)
+        .doing(|| format!("failed to remove the masquerade that another plugin wrote for {attachment}"))
+}
+
+/// Removes what iptables-legacy wrote. Where its tables are not in use, this costs a look into /proc.
+///
+/// # Errors
+/// What the program says; then nothing was changed. One that is not installed has written nothing.
+pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
+    legacy::remove(&chain(attachment), addresses)
+        .doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
+}

@@ -1,0 +1,156 @@
+//! The rules that iptables-legacy wrote. Its tables are one block of bytes each, which only a program that knows every
+//! match and target can change: so it is executed, but only where the kernel says that its tables are in use.
+
+use std::net::IpAddr;
+
+use cni::error::{Error, Result};
+use cni::tool::Tool;
+use ipnetwork::IpNetwork;
+
+use super::names::POSTROUTING;
+
+/// What speaks for a family: the tables in use, and the programs.
+struct Legacy {
+    tables: &'static str,
+    lists: &'static str,
+    restores: &'static str,
+}
+
+const FAMILIES: [Legacy; 2] = [
+    Legacy {
+        tables: "/proc/net/ip_tables_names",
+        lists: "iptables-legacy",
+        restores: "iptables-legacy-restore",
+    },
+    Legacy {
+        tables: "/proc/net/ip6_tables_names",
+        lists: "ip6tables-legacy",
+        restores: "ip6tables-legacy-restore",
+    },
+];
+
+/// How often another is let pass who deletes the same rules.
+const ATTEMPTS: usize = 5;
+
+pub(super) fn remove(chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    FAMILIES.iter().filter(|family| family.is_in_use()).try_for_each(|family| family.remove(chain, addresses))
+}
+
+impl Legacy {
+    /// A kernel without these tables has no such file.
+    fn is_in_use(&self) -> bool {
+        let names = std::fs::read_to_string(self.tables).unwrap_or_default();
+        names.lines().any(|table| table == "nat")
+    }
+
+    fn remove(&self, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+        // Somebody else's tables, where the program is not installed: the Go plugins had none to write with either.
+        let (Some(lists), Some(restores)) = (Tool::find(self.lists), Tool::find(self.restores)) else {
+            return Ok(());
+        };
+        let mut refused = None;
+        for _ in 0..ATTEMPTS {
+            let listing = say(&lists, &["-w", "-t", "nat", "-S"], "")?;
+            let Some(orders) = orders(&listing, chain, addresses) else { return Ok(()) };
+            // All of it or nothing, under the lock of xtables.
+            match say(&restores, &["-w", "--noflush"], &orders) {
+                Ok(_) => return Ok(()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
+    let output = tool.run(arguments, stdin.as_bytes())?;
+    if !output.status.success() {
+        return Err(tool.refusal(arguments, &output));
+    }
+    String::from_utf8(output.stdout)
+        .map_err(|error| Error::internal(format!("the listing of iptables-legacy is no text: {error}")))
+}
+
+/// What iptables-restore has to be told; `None` if the listing says nothing of the chain. The listing's own lines are given
+/// back, so that nobody has to know how it quotes a comment.
+fn orders(listing: &str, chain: &str, addresses: &[IpAddr]) -> Option<String> {
+    if !listing.lines().any(|line| line.strip_prefix("-N ") == Some(chain)) {
+        return None;
+    }
+    let leading: Vec<&str> = listing.lines().filter(|line| leads_to(line, chain)).collect();
+    let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, addresses)).collect();
+    let mut orders = String::from("*nat\n");
+    for jump in &leaving {
+        orders.push_str(&format!("-D {jump}\n"));
+    }
+    if leaving.len() == leading.len() {
+        orders.push_str(&format!("-F {chain}\n-X {chain}\n"));
+    } else if leaving.is_empty() {
+        return None;
+    }
+    orders.push_str("COMMIT\n");
+    Some(orders)
+}
+
+/// `-A POSTROUTING -s 10.1.2.3/32 … -j CHAIN`: a target that is a chain ends the line.
+fn leads_to(line: &str, chain: &str) -> bool {
+    let target = line.strip_suffix(chain);
+    line.starts_with("-A ") && target.is_some_and(|rest| rest.ends_with(" -j ") || rest.ends_with(" -g "))
+}
+
+/// The jump without its `-A`, if it is the jump of one of these addresses.
+fn jump<'a>(line: &'a str, addresses: &[IpAddr]) -> Option<&'a str> {
+    let jump = line.strip_prefix("-A ")?;
+    let (chain, rest) = jump.split_once(' ')?;
+    let source = rest.strip_prefix("-s ").and_then(|rest| rest.split(' ').next()?.parse::<IpNetwork>().ok());
+    let is_of = |address: &IpAddr| source.is_some_and(|source| source.contains(*address));
+    (chain == POSTROUTING && (addresses.is_empty() || addresses.iter().any(is_of))).then_some(jump)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: &str = "CNI-2bbe0c48b91a7d1b8a6753a8";
+
+    const LISTING: &str = r#"-P POSTROUTING ACCEPT
+-N CNI-2bbe0c48b91a7d1b8a6753a8
+-N CNI-0000000000000000000000ff
+-A POSTROUTING -s 10.1.2.9/32 -m comment --comment "name: \"test\" id: \"9\"" -j CNI-0000000000000000000000ff
+-A POSTROUTING -s 10.1.2.3/32 -m comment --comment "name: \"test\" id: \"1234\"" -j CNI-2bbe0c48b91a7d1b8a6753a8
+-A POSTROUTING -s 10.1.2.4/32 -m comment --comment "name: \"test\" id: \"1234\"" -j CNI-2bbe0c48b91a7d1b8a6753a8
+-A CNI-2bbe0c48b91a7d1b8a6753a8 -d 10.1.2.0/24 -m comment --comment "name: \"test\" id: \"1234\"" -j ACCEPT
+"#;
+
+    const JUMP: [&str; 2] = [
+        r#"-D POSTROUTING -s 10.1.2.3/32 -m comment --comment "name: \"test\" id: \"1234\"" -j CNI-2bbe0c48b91a7d1b8a6753a8"#,
+        r#"-D POSTROUTING -s 10.1.2.4/32 -m comment --comment "name: \"test\" id: \"1234\"" -j CNI-2bbe0c48b91a7d1b8a6753a8"#,
+    ];
+
+    fn orders_for(addresses: &[&str]) -> Option<String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        orders(LISTING, CHAIN, &addresses)
+    }
+
+    #[test]
+    fn the_chain_goes_with_the_last_jump_to_it() {
+        let [first, second] = JUMP;
+        assert_eq!(orders_for(&["10.1.2.3"]).unwrap(), format!("*nat\n{first}\nCOMMIT\n"));
+        let all = format!("*nat\n{first}\n{second}\n-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n");
+        assert_eq!(orders_for(&["10.1.2.3", "10.1.2.4"]).unwrap(), all);
+        assert_eq!(orders_for(&[]).unwrap(), all, "nobody knows the addresses");
+    }
+
+    #[test]
+    fn where_nothing_is_of_this_attachment_nothing_is_ordered() {
+        assert_eq!(orders_for(&["10.1.2.9"]), None);
+        assert_eq!(orders("-P POSTROUTING ACCEPT\n", CHAIN, &[]), None);
+    }
+
+    #[test]
+    fn a_chain_that_somebody_else_uses_too_stays() {
+        let listing = format!("{LISTING}-A OUTPUT -j {CHAIN}\n");
+        let [first, second] = JUMP;
+        assert_eq!(orders(&listing, CHAIN, &[]).unwrap(), format!("*nat\n{first}\n{second}\nCOMMIT\n"));
+    }
+}

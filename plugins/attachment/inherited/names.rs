@@ -1,0 +1,69 @@
+//! The names in the Go plugins' rules.
+
+use cni::call::Attachment;
+use sha2::{Digest, Sha512};
+
+/// The table of their nftables backend.
+pub(super) const TABLE: &str = "cni_plugins_masquerade";
+/// The chain in it that has the rules of containers.
+pub(super) const CHECKS: &str = "masq_checks";
+/// The chain of iptables from which packets come to a container's.
+pub(super) const POSTROUTING: &str = "POSTROUTING";
+
+/// A container's chain in the tables of iptables: `FormatChainName` of their `pkg/utils`.
+pub(in crate::attachment) fn chain(attachment: &Attachment) -> String {
+    format!("CNI-{}", digits(&format!("{}{}", attachment.network, attachment.container), 12))
+}
+
+/// The comment of every rule of iptables: `FormatComment`. Neither name can hold what Go would escape.
+pub(in crate::attachment) fn comment(attachment: &Attachment) -> String {
+    format!("name: \"{}\" id: \"{}\"", attachment.network, attachment.container)
+}
+
+/// How the comment of an nftables rule begins: `commentForInstance`. What follows is for people, and may be cut.
+pub(super) fn tag(attachment: &Attachment) -> String {
+    let instance = format!("{}:{}", attachment.ifname, attachment.container);
+    format!("{}-{}", digits(attachment.network.as_str(), 8), digits(&instance, 8))
+}
+
+fn digits(text: &str, bytes: usize) -> String {
+    Sha512::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment([network, ifname, container]: [&str; 3]) -> Attachment {
+        let (network, container) = (network.parse().unwrap(), container.parse().unwrap());
+        Attachment { network, container, ifname: ifname.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_chain_has_the_name_that_the_go_plugins_give_it() {
+        for (network, container, name) in [
+            ("test", "1234", "CNI-2bbe0c48b91a7d1b8a6753a8"),
+            ("mynet", "0123456789ab", "CNI-8b944e9033db3997b0caec66"),
+        ] {
+            assert_eq!(chain(&attachment([network, "eth0", container])), name);
+            assert_eq!(
+                chain(&attachment([network, "net1", container])),
+                name,
+                "the interface does not matter"
+            );
+        }
+        let comment = comment(&attachment(["mynet", "eth0", "0123456789ab"]));
+        assert_eq!(comment, r#"name: "mynet" id: "0123456789ab""#);
+    }
+
+    #[test]
+    fn a_comment_begins_as_the_go_plugins_begin_it() {
+        for (names, prefix) in [
+            (["mynet", "eth0", "0123456789ab"], "d23676b4f2d9fe04-08ce0d72fbebba8b"),
+            (["unit-test", "eth0", "one"], "6fd94d501e58f0aa-287fc69eff0574a2"),
+            (["alternate", "net1", "three"], "82783ef24bdc7036-acb19d111858e348"),
+        ] {
+            assert_eq!(tag(&attachment(names)), prefix);
+        }
+    }
+}
