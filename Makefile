@@ -20,7 +20,7 @@ DIST_TARGETS ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 OUT := $(or $(CARGO_TARGET_DIR),target)
 
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
-PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace busybox-static containernetworking-plugins \
+PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs busybox-static containernetworking-plugins \
             qemu-system-x86
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main

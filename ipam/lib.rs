@@ -4,7 +4,7 @@
 //!
 //! 1. [`range`]: what a subnet, a start and an end mean together. Pure.
 //! 2. [`choose`]: which address of a set is next, when somebody says which are taken. Pure.
-//! 3. [`lease`]: what a lease file says. Pure.
+//! 3. [`boot`], [`lease`]: what a lease file says, and whether its holder can still be there. Pure.
 //! 4. [`store`]: who has which address; the only part that touches files, and the only one that waits for a lock.
 //! 5. [`caller`]: what whoever calls may ask, of any of these plugins.
 //! 6. [`conf`]: the configuration of host-local, as written and as meant.
@@ -23,6 +23,7 @@ pub mod choose;
 #[cfg(test)]
 mod properties;
 
+pub mod boot;
 pub mod lease;
 
 pub mod store;

@@ -9,31 +9,38 @@
 //! ```
 //!
 //! A lease appears whole or not at all: it is written without a name and then linked. A torn or empty file was left
-//! by a crash of somebody else, holds no address, and makes room for the next lease. Nothing is flushed to the
-//! disk: whatever loses power loses its containers, too.
+//! by a crash of somebody else, holds no address, and makes room for the next lease; so does a lease of an earlier boot.
+//! Nothing is flushed to the disk: whatever loses power loses its containers, too.
 //!
 //! Everything that knows files is in here. Others ask who holds what, claim, release, and remember.
+//!
+//! - `file`: one lease file, written and read;
+//! - `here`: what this machine says about its boot.
+
+mod file;
+mod here;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni::error::{OrFail, Result};
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::unistd::{AccessFlags, access, linkat};
+use rustix::fs::{Access, OFlags, access};
 
-use crate::lease::{Holder, Lease};
+use crate::boot::Age;
+use crate::lease::{Holder, Lease, Says};
+use file::remove_if_there;
+use here::Clock;
 
 /// The folder of one network, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
     leases: BTreeMap<IpAddr, Lease>,
+    clock: Clock,
     _lock: File,
 }
 
@@ -62,8 +69,9 @@ impl Store {
 
     fn read(folder: &Path) -> Result<Store> {
         let lock = lock(folder)?;
-        let leases = leases(folder).doing(|| format!("read the leases in {}", folder.display()))?;
-        Ok(Store { folder: folder.into(), leases, _lock: lock })
+        let clock = Clock::of(folder);
+        let leases = leases(folder, &clock)?;
+        Ok(Store { folder: folder.into(), leases, clock, _lock: lock })
     }
 
     /// Where the leases are.
@@ -78,18 +86,25 @@ impl Store {
 
     /// Whether the address is somebody's.
     pub fn is_taken(&self, ip: IpAddr) -> bool {
-        self.leases.get(&ip).is_some_and(|lease| *lease != Lease::Torn)
+        self.leases.get(&ip).is_some_and(Lease::holds)
     }
 
-    /// The addresses of this interface of this container; if there are none, those that an old plugin leased to the
-    /// container as a whole.
-    pub fn held_by(&self, holder: &Holder) -> Vec<IpAddr> {
+    /// The files of this interface of this container, of whatever boot; if there are none, those that an old plugin wrote
+    /// for the container as a whole.
+    pub fn written_for(&self, holder: &Holder) -> Vec<IpAddr> {
         let of = |holder: Holder| {
-            let lease = Lease::Held(holder);
-            self.leases().filter(|(_, found)| **found == lease).map(|(ip, _)| ip).collect::<Vec<_>>()
+            let says = Says::Held(holder);
+            self.leases().filter(|(_, found)| found.says == says).map(|(ip, _)| ip).collect::<Vec<_>>()
         };
         let own = of(holder.clone());
         if own.is_empty() { of(Holder { ifname: None, ..holder.clone() }) } else { own }
+    }
+
+    /// The addresses that are this interface's now.
+    pub fn held_by(&self, holder: &Holder) -> Vec<IpAddr> {
+        let mut held = self.written_for(holder);
+        held.retain(|ip| self.is_taken(*ip));
+        held
     }
 
     /// Leases the address to the holder; `None` if somebody else has it.
@@ -102,15 +117,15 @@ impl Store {
         }
         let path = self.path_of(ip);
         if self.leases.contains_key(&ip) {
-            fs::remove_file(&path).doing(|| format!("remove the torn lease {}", path.display()))?;
+            remove_if_there(&path).doing(|| format!("remove the dead lease {}", path.display()))?;
         }
-        match write_whole(&self.folder, &path, holder.text().as_bytes()) {
+        match file::write(&self.folder, &path, holder, self.clock.mark()) {
             Ok(file) => {
-                self.leases.insert(ip, Lease::Held(holder.clone()));
+                self.leases.insert(ip, Lease { says: Says::Held(holder.clone()), age: Age::Present });
                 Ok(Some(Claim { file, path }))
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                self.leases.insert(ip, Lease::Foreign);
+                self.leases.insert(ip, Lease { says: Says::Foreign, age: Age::Unknown });
                 Ok(None)
             }
             Err(error) => Err(error).doing(|| format!("write the lease {}", path.display())),
@@ -192,7 +207,7 @@ impl Claim {
 /// Names the folder, or the nearest of its parents that exists, and the kernel's reason.
 pub fn is_writable(folder: &Path) -> Result<()> {
     let here = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    access(here, AccessFlags::W_OK | AccessFlags::X_OK)
+    access(here, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(io::Error::from)
         .doing(|| format!("the lease folder {} cannot be written to", here.display()))
 }
@@ -203,7 +218,7 @@ fn lock(folder: &Path) -> Result<File> {
     let open = || {
         let mut options = OpenOptions::new();
         // std wants a file that it creates to be opened for writing; the kernel does not, nor does the Go plugin.
-        options.read(true).custom_flags(OFlag::O_CREAT.bits()).mode(0o750);
+        options.read(true).custom_flags(OFlags::CREATE.bits().cast_signed()).mode(0o750);
         let file = options.open(&path)?;
         file.lock()?;
         Ok::<_, io::Error>(file)
@@ -211,88 +226,29 @@ fn lock(folder: &Path) -> Result<File> {
     open().doing(|| format!("lock {}", path.display()))
 }
 
-fn leases(folder: &Path) -> io::Result<BTreeMap<IpAddr, Lease>> {
+fn leases(folder: &Path, clock: &Clock) -> Result<BTreeMap<IpAddr, Lease>> {
+    let reading = || format!("read the leases in {}", folder.display());
     let mut found = BTreeMap::new();
     let mut text = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
+    for entry in fs::read_dir(folder).doing(reading)? {
+        let entry = entry.doing(reading)?;
         let Some(ip) = entry.file_name().to_str().and_then(address_of) else { continue };
+        let path = entry.path();
         // A folder, a link or a pipe of that name cannot be read as a lease, but is in the way of one.
-        let lease = if !entry.file_type()?.is_file() {
-            Lease::Foreign
-        } else if read_into(&mut text, &entry.path())? {
-            Lease::read(&text)
-        } else {
-            continue;
+        let lease = match entry.file_type().doing(reading)?.is_file() {
+            true => {
+                file::read(&mut text, &path, clock).doing(|| format!("read the lease {}", path.display()))?
+            }
+            false => Some(Lease { says: Says::Foreign, age: Age::Unknown }),
         };
-        found.insert(ip, lease);
+        found.extend(lease.map(|lease| (ip, lease)));
     }
     Ok(found)
-}
-
-/// Reads a file into a buffer that serves for all of them; `false` if it is gone, removed behind our back by somebody
-/// who asks for no lock.
-///
-/// Three system calls where `fs::read` needs five. That counts, as every lease is read.
-fn read_into(text: &mut Vec<u8>, path: &Path) -> io::Result<bool> {
-    text.clear();
-    text.resize(512, 0);
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        file => file?,
-    };
-    let length = file.read(text)?;
-    let is_all = length < text.len();
-    text.truncate(length);
-    if !is_all {
-        file.read_to_end(text)?;
-    }
-    Ok(true)
 }
 
 /// The address for which this is the file name, in the one spelling that both plugins use.
 fn address_of(name: &str) -> Option<IpAddr> {
     name.parse::<IpAddr>().ok().filter(|ip| ip.to_string() == name)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// Makes a file appear under its name with all its contents, or fails with `AlreadyExists` and changes nothing.
-fn write_whole(folder: &Path, path: &Path, text: &[u8]) -> io::Result<File> {
-    let nameless =
-        OpenOptions::new().write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
-    let mut file = match nameless {
-        Err(error) if knows_no_nameless_file(&error) => return write_in_place(path, text),
-        nameless => nameless?,
-    };
-    file.write_all(text)?;
-    let by_fd = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match linkat(AT_FDCWD, by_fd.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW) {
-        // No /proc here. The other way asks for CAP_DAC_READ_SEARCH before Linux 6.10, so it is not the first.
-        Err(Errno::ENOENT) => linkat(&file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH)?,
-        outcome => outcome?,
-    }
-    Ok(file)
-}
-
-/// open(2): what a file system without O_TMPFILE says, and a kernel without it.
-fn knows_no_nameless_file(error: &io::Error) -> bool {
-    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EOPNOTSUPP | Errno::EISDIR))
-}
-
-/// The same where the file system knows no file without a name (NFS, FUSE): whole unless we die in between, and
-/// then the next call finds it torn.
-fn write_in_place(path: &Path, text: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    match file.write_all(text) {
-        Ok(()) => Ok(file),
-        Err(error) => remove_if_there(path).and(Err(error)),
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod iptables;
 mod kernel;
 #[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
 mod lab;
+mod leases;
 mod loopback;
 mod masquerade;
 mod netns;

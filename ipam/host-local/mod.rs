@@ -15,7 +15,7 @@ use cni::result::{Dns, Ip, Success};
 
 use crate::choose;
 use crate::conf::{Conf, Raw};
-use crate::lease::{Holder, Lease};
+use crate::lease::{Holder, Says};
 use crate::range::{Range, RangeSet};
 use crate::resolver;
 use crate::store::{self, Claim, Store};
@@ -44,7 +44,7 @@ impl Plugin for HostLocal {
     fn del(del: &Del, raw: Raw) -> Result<()> {
         let Some(mut store) = Store::open_existing(&raw.folder(&del.call.network))? else { return Ok(()) };
         let mut faults = Faults::default();
-        for ip in store.held_by(&holder(&del.attachment)) {
+        for ip in store.written_for(&holder(&del.attachment)) {
             faults.note(store.release(ip));
         }
         faults.verdict()
@@ -85,7 +85,7 @@ impl Plugin for HostLocal {
         let Some(living) = &gc.valid else { return Ok(()) };
         let Some(mut store) = Store::open_existing(&raw.folder(&gc.call.network))? else { return Ok(()) };
         let stale: Vec<IpAddr> =
-            store.leases().filter(|(_, lease)| is_stale(lease, living)).map(|(ip, _)| ip).collect();
+            store.leases().filter(|(_, lease)| is_stale(&lease.says, living)).map(|(ip, _)| ip).collect();
         let mut faults = Faults::default();
         for ip in stale {
             faults.note(store.release(ip));
@@ -186,16 +186,16 @@ fn holder(attachment: &Attachment) -> Holder {
 }
 
 /// A lease without an interface lives as long as any attachment of its container. What is not a lease stays.
-fn is_stale(lease: &Lease, living: &[(ContainerId, IfName)]) -> bool {
+fn is_stale(says: &Says, living: &[(ContainerId, IfName)]) -> bool {
     let lives = |holder: &Holder| {
         living.iter().any(|(id, name)| {
             id.as_str() == holder.container
                 && holder.ifname.as_deref().is_none_or(|ifname| ifname == name.as_str())
         })
     };
-    match lease {
-        Lease::Held(holder) => !lives(holder),
-        Lease::Torn => true,
-        Lease::Foreign => false,
+    match says {
+        Says::Held(holder) => !lives(holder),
+        Says::Torn => true,
+        Says::Foreign => false,
     }
 }

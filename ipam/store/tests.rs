@@ -126,15 +126,6 @@ fn a_claim_gives_back_its_own_file_and_no_later_one() {
 }
 
 #[test]
-fn without_nameless_files_a_lease_is_still_exclusive() {
-    let folder = Folder::new();
-    let path = folder.0.join("10.0.0.2");
-    write_in_place(&path, b"c1\r\neth0").unwrap();
-    assert_eq!(write_in_place(&path, b"c2\r\neth0").unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(folder.text("10.0.0.2"), "c1\r\neth0");
-}
-
-#[test]
 fn the_address_given_last_is_a_shorter_text_in_a_longer_ones_place() {
     let folder = Folder::new();
     let store = folder.store();

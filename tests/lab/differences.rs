@@ -414,5 +414,11 @@ pub const TABLE: &[Difference] = &[
         "an address that is written twice is given once; two gateways for it are error 7",
         "it is given twice, and the interface plugin fails",
     ),
+    pair(
+        "boots",
+        "IPM-17",
+        "a lease of an earlier boot is free",
+        "it holds its address until somebody removes its file",
+    ),
     pair("lock-span", "IPM-05", "the lock is held for the whole ADD", "it is released between sets"),
 ];

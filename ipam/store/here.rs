@@ -1,0 +1,79 @@
+//! What this machine says about itself: its name, its boot, and since when that has lasted.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, StatFs, StatxFlags, statfs, statx};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::boot::{self, Age, Here, Id, Mark};
+
+const MACHINE: &str = "/etc/machine-id";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The file system that every boot begins anew.
+const RUN: &str = "/run";
+
+/// Tells the age of leases in one folder.
+#[derive(Debug)]
+pub(super) struct Clock {
+    here: Here,
+    start: Option<SystemTime>,
+}
+
+impl Clock {
+    /// Looks at the machine, and at the file system of the folder.
+    pub(super) fn of(folder: &Path) -> Clock {
+        let id = |path| fs::read_to_string(path).ok().and_then(|text| Id::read(&text));
+        let here = Here { machine: id(MACHINE), boot: id(BOOT) };
+        Clock { here, start: start(folder) }
+    }
+
+    /// What a lease that is written now has to carry.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.here.mark()
+    }
+
+    /// The age of a lease, by its mark or else by the time at which it was written.
+    pub(super) fn age(&self, mark: Option<Mark>, written: Option<SystemTime>) -> Age {
+        self.here.age(mark, written.unwrap_or_else(SystemTime::now), self.start)
+    }
+}
+
+/// When this boot began, if that is certain: where this machine alone writes the folder, and the folder outlives a boot.
+fn start(folder: &Path) -> Option<SystemTime> {
+    if !LASTING.contains(&kind(folder)?) || kind(Path::new(RUN))? != TMPFS {
+        return None;
+    }
+    let uptime = Duration::try_from(clock_gettime(ClockId::Boottime)).ok()?;
+    boot::start(birth(RUN)?, SystemTime::now(), uptime)
+}
+
+/// When a file was made, where its file system keeps that (tmpfs since Linux 6.0).
+fn birth(path: &str) -> Option<SystemTime> {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::BTIME).ok()?;
+    let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    let since = Duration::new(found.stx_btime.tv_sec.try_into().ok()?, found.stx_btime.tv_nsec);
+    UNIX_EPOCH.checked_add(since).filter(|_| known)
+}
+
+/// The kind of a file system, by its number in statfs(2).
+fn kind(path: &Path) -> Option<u64> {
+    // The field is signed on some machines and holds 32 bits on all.
+    statfs(path).ok().map(|StatFs { f_type, .. }| u64::from(f_type as u32))
+}
+
+const TMPFS: u64 = 0x0102_1994;
+
+/// File systems of one machine that outlive a boot. What is not here may be shared by machines: then another one's clock, or a
+/// copy in some cache, would decide about a lease.
+const LASTING: &[u64] = &[
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0x794c_7630, // overlayfs
+    0xf2f5_2010, // f2fs
+    0x2fc1_2fc1, // zfs
+    0xca45_1a4e, // bcachefs
+];
