@@ -32,4 +32,5 @@ pub mod attachment;
 
 pub mod bridge;
 pub mod loopback;
+pub mod tuning;
 pub mod veth;

@@ -49,5 +49,6 @@ mod r#static;
 mod status;
 mod switching;
 mod tidy;
+mod tuning;
 mod version;
 mod veth;

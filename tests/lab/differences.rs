@@ -37,6 +37,12 @@ const fn pair(
 /// All pairs.
 pub const TABLE: &[Difference] = &[
     pair(
+        "tuning-undone",
+        "CHN-03 GC-22",
+        "`tuning` writes sysctls in their order, undoes a failed ADD, puts sysctls back on DEL, tells a changed MTU, forgets what vanished",
+        "random order, no undo; sysctls and the MTU of the result stay; files of vanished containers stay",
+    ),
+    pair(
         "masquerade",
         "ADD-16",
         "`ipMasq` by nftables in a table of ours; the last container takes it away",

@@ -40,6 +40,12 @@ pub struct Link {
     pub peer_nsid: Option<i32>,
     /// Free text (`IFLA_IFALIAS`).
     pub alias: Option<String>,
+    /// Told to take every frame (`IFF_PROMISC`).
+    pub promiscuous: bool,
+    /// Told to take every multicast frame (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
+    /// The length of its queue, in packets.
+    pub queue: u32,
     /// How many want every frame, whoever it is for: sniffers, and [`Rtnl::set_promiscuous`].
     pub promiscuity: u32,
     /// The group (`IFLA_GROUP`); 0 unless somebody set it.
@@ -120,6 +126,17 @@ impl Request {
     pub fn set_promiscuous(link: u32, on: bool) -> Request {
         let doing = format!("set promiscuous mode of link {link} {}", if on { "on" } else { "off" });
         switch(link, LinkFlags::Promisc, on, doing)
+    }
+
+    /// Makes a link take every multicast frame, or only those that somebody listens to.
+    pub fn set_all_multicast(link: u32, on: bool) -> Request {
+        let doing = format!("set all-multicast mode of link {link} {}", if on { "on" } else { "off" });
+        switch(link, LinkFlags::Allmulti, on, doing)
+    }
+
+    /// Sets the length of a link's queue, in packets.
+    pub fn set_queue(link: u32, length: u32) -> Request {
+        set(link, LinkAttribute::TxQueueLen(length), format!("set queue length of link {link} to {length}"))
     }
 
     /// Sets the largest packet a link takes, in bytes.

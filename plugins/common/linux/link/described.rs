@@ -16,6 +16,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_TXQLEN: u16 = 13;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
@@ -28,6 +29,8 @@ const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFF_UP: u32 = 1;
+const IFF_PROMISC: u32 = 0x100;
+const IFF_ALLMULTI: u32 = 0x200;
 const AF_UNSPEC: u8 = 0;
 
 /// The length of a `struct ifinfomsg`.
@@ -65,6 +68,9 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
         peer: None,
         peer_nsid: None,
         alias: None,
+        promiscuous: word(8)? & IFF_PROMISC != 0,
+        all_multicast: word(8)? & IFF_ALLMULTI != 0,
+        queue: 0,
         promiscuity: 0,
         group: 0,
         port: None,
@@ -77,6 +83,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
             IFLA_IFNAME => link.name = parse_string(value)?,
             IFLA_MTU => link.mtu = parse_u32(value)?,
             IFLA_LINK => link.peer = Some(parse_u32(value)?),
+            IFLA_TXQLEN => link.queue = parse_u32(value)?,
             IFLA_MASTER => link.master = Some(parse_u32(value)?),
             IFLA_OPERSTATE => link.state = oper_state(parse_u8(value)?),
             IFLA_LINKINFO => read_kind(&mut link, value)?,
