@@ -6,6 +6,7 @@ mod derivation;
 mod lifecycle;
 mod memory;
 mod networks;
+mod purge;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Switching over with living containers: what the Go plugins attached is taken down by ours, and the other way round.
 
+mod back;
 mod inherited;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cni::call::{Attachment, Del};
+use cni::call::{Attachment, Del, Owner};
 use cni::error::{Code, Error, OrFail, Result};
 use cni::result::Success;
 use linux::link::Link;
@@ -33,20 +33,20 @@ pub fn converse(netns: &NetNs) -> Result<Rtnl> {
         .map_err(|error| error.details("variable CNI_NETNS"))
 }
 
-/// Who holds the derived name of an attachment's host end?
+/// Who holds the derived name of an owner's host end?
 enum Holder {
     Nobody,
     Ours(Link),
     Another(Link),
 }
 
-fn holder(host: &Rtnl, attachment: &Attachment) -> Result<Holder> {
-    let name = mark::host_end(attachment)?;
+fn holder(host: &Rtnl, owner: &Owner) -> Result<Holder> {
+    let name = mark::host_end_of(owner)?;
     let Some(link) = host.link_by_name(name.as_str()).doing(|| "look up the host end".into())? else {
         return Ok(Holder::Nobody);
     };
     let ours = match link.alias.as_deref() {
-        Some(alias) => Mark::read(alias).is_some_and(|mark| mark.is_of(&attachment.owner())),
+        Some(alias) => Mark::read(alias).is_some_and(|mark| mark.is_of(owner)),
         // We died between making the link and setting its alias: name and group are all it got.
         None => link.group == mark::GROUP && link.is_kind("veth"),
     };
@@ -68,7 +68,7 @@ pub fn refuse_second(host: &Rtnl, container: &Rtnl, attachment: &Attachment) -> 
         );
         return Err(Error::internal(text).details(format!("a link {ifname} is in the namespace already")));
     }
-    match holder(host, attachment)? {
+    match holder(host, &attachment.owner())? {
         Holder::Nobody => Ok(()),
         Holder::Ours(_) => Err(Error::internal(format!("{attachment} already exists"))
             .details(format!("its host end {host_end} is there; DEL comes before a second ADD"))),
@@ -84,7 +84,15 @@ pub fn refuse_second(host: &Rtnl, container: &Rtnl, attachment: &Attachment) -> 
 /// # Errors
 /// What the kernel says.
 pub fn find(host: &Rtnl, attachment: &Attachment) -> Result<Option<Link>> {
-    match holder(host, attachment)? {
+    find_of(host, &attachment.owner())
+}
+
+/// The same, where nothing but the hash is known.
+///
+/// # Errors
+/// What the kernel says.
+pub fn find_of(host: &Rtnl, owner: &Owner) -> Result<Option<Link>> {
+    match holder(host, owner)? {
         Holder::Ours(link) => Ok(Some(link)),
         Holder::Nobody | Holder::Another(_) => Ok(None),
     }

@@ -17,7 +17,14 @@ pub const GROUP: u32 = 0x6a66;
 /// # Errors
 /// Never in practice: the name fits by its making.
 pub fn host_end(attachment: &Attachment) -> Result<IfName> {
-    let owner = attachment.owner();
+    host_end_of(&attachment.owner())
+}
+
+/// The same, where nothing but the hash is known.
+///
+/// # Errors
+/// As above.
+pub fn host_end_of(owner: &Owner) -> Result<IfName> {
     let digits = owner.as_str().get(..11).unwrap_or_default();
     format!("veth{digits}").parse().doing(|| "name the host end".into())
 }
@@ -26,29 +33,32 @@ pub fn host_end(attachment: &Attachment) -> Result<IfName> {
 /// behind them is for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark {
-    owner: String,
+    owner: Owner,
     network: String,
 }
 
 impl Mark {
     /// The mark of an attachment.
     pub fn of(attachment: &Attachment) -> Mark {
-        Mark { owner: attachment.owner().to_string(), network: network_hash(&attachment.network) }
+        Mark { owner: attachment.owner(), network: network_hash(&attachment.network) }
     }
 
     /// Reads an alias; `None` if it is not one of ours.
     pub fn read(alias: &str) -> Option<Mark> {
         let (hashes, _) = alias.split_once(' ')?;
         let (owner, network) = hashes.split_once('-')?;
-        let is_hash =
-            |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_hexdigit());
-        let fits = is_hash(owner, 32) && is_hash(network, 16);
-        fits.then(|| Mark { owner: owner.into(), network: network.into() })
+        let is_hash = network.len() == 16 && network.bytes().all(|c| c.is_ascii_hexdigit());
+        Some(Mark { owner: Owner::read(owner)?, network: network.into() }).filter(|_| is_hash)
+    }
+
+    /// Whose the thing is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// Is this link the attachment's?
     pub fn is_of(&self, owner: &Owner) -> bool {
-        self.owner == owner.as_str()
+        self.owner == *owner
     }
 
     /// Does this link belong to the network?

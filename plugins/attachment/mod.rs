@@ -12,6 +12,7 @@
 //! - [`container_end`]: settings, addresses and routes inside the container;
 //! - [`pair`]: making the veth pair;
 //! - [`release`]: DEL and GC, in the one order that is safe;
+//! - [`purge`]: what no host end owns any more;
 //! - [`compare`]: the kernel against the result of ADD.
 
 pub mod compare;
@@ -24,6 +25,7 @@ pub mod mark;
 pub mod masquerade;
 pub mod mtu;
 pub mod pair;
+pub mod purge;
 pub mod record;
 pub mod release;
 pub mod ruleset;

@@ -5,6 +5,8 @@
 //! it, so nobody ever reads half of one. What is known only later, the addresses, is a second line: a reader that finds it
 //! torn knows that there was something to claim.
 
+pub mod leftover;
+
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
@@ -143,7 +145,11 @@ fn put_in_place(beside: &Path, place: &Path, attachment: &Attachment) -> Result<
             opened => opened.doing(doing)?,
         };
         if older.try_lock().is_err() {
-            return Err(Error::internal(format!("another ADD of {attachment} is under way")));
+            // An ADD lets nobody in; whoever tidies up shares its lock, and is done in a moment.
+            if older.try_lock_shared().is_err() {
+                return Err(Error::internal(format!("another ADD of {attachment} is under way")));
+            }
+            older.lock().doing(doing)?;
         }
         // Whoever replaced it between our opening and our locking has the place now.
         let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use cni::conflist::Request;
 use cni::conflist::object::Object;
 use cni::error::{Code, Error, OrFail, Result};
@@ -23,6 +23,11 @@ Examples:
   ip netns add red
   CNI_PATH=/opt/cni/bin cnitool add mynet /run/netns/red
   CNI_PATH=/opt/cni/bin cnitool del mynet /run/netns/red";
+
+const PURGE: &str = "\
+Removes elements of the tables `inet jackfield` and `bridge jackfield`, chains and tables that are empty then, and
+records in /run/jackfield/attachments, where the host end of their attachment is gone: after other plugins have
+removed the links. Prints a line for each. To be run where the plugins run: in the host's network namespace.";
 
 /// The command line.
 pub(super) fn command() -> Command {
@@ -47,6 +52,16 @@ pub(super) fn command() -> Command {
                 .arg(netns.clone()),
         )
         .subcommand(verb("status", "Ask whether a network is ready for add").arg(netns.clone()))
+        .subcommand(purge())
+}
+
+/// The one command that the original does not have: it is about this node, and not about a network.
+fn purge() -> Command {
+    let rehearse = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
+    Command::new("purge")
+        .about("Remove what the Jackfield plugins left of attachments whose links are gone")
+        .long_about(PURGE)
+        .arg(rehearse.help("tell what would be removed, and remove nothing"))
 }
 
 /// The variables that mean something to this program.

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match typed.subcommand() {
+        Some(("purge", typed)) => purge(typed.get_flag("dry-run")),
         Some((verb, typed)) => perform(verb, typed),
         None => command.print_help().or_fail(Code::IO, || "write the help page".into()),
     };
@@ -78,6 +79,14 @@ fn add(runtime: &Runtime, list: &List, request: &Request) -> Result<()> {
     let result = runtime.add(list, request, on_failure)?;
     let text = pretty::pretty(result.get());
     std::io::stdout().write_all(text.as_bytes()).or_fail(Code::IO, || "write the result".into())
+}
+
+/// Tells of each thing as it goes; what is told to nobody goes all the same.
+fn purge(rehearse: bool) -> Result<()> {
+    let deed = if rehearse { "would remove" } else { "removed" };
+    plugins::attachment::purge::purge(rehearse, |thing| {
+        let _ = writeln!(std::io::stdout(), "{deed} {thing}");
+    })
 }
 
 fn configured(folder: &Path, network: &str) -> Result<List> {

@@ -49,6 +49,12 @@ pub const TABLE: &[Difference] = &[
         "v1.1 knows iptables alone, a chain for each container; empty built-in chains stay",
     ),
     pair(
+        "purge",
+        "GC-01",
+        "`cnitool purge` removes what the plugins left of attachments whose links are gone",
+        "cnitool has no such command",
+    ),
+    pair(
         "iptables-two-subnets",
         "ADD-16",
         "by iptables, every subnet of the container is let through before anything is masqueraded",

@@ -65,6 +65,12 @@ impl fmt::Display for Attachment {
 pub struct Owner(String);
 
 impl Owner {
+    /// Reads the digits back; `None` if they are none of ours.
+    pub fn read(digits: &str) -> Option<Owner> {
+        let fits = digits.len() == 32 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Owner(digits.into()))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -146,5 +152,7 @@ mod tests {
         };
         assert_ne!(owner("net", "1abc"), owner("net1", "abc"));
         assert_eq!(owner("net", "a").as_str().len(), 32);
+        assert_eq!(Owner::read(owner("net", "a").as_str()), Some(owner("net", "a")));
+        assert_eq!(Owner::read(&"G".repeat(32)), None);
     }
 }

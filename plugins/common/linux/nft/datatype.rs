@@ -54,6 +54,19 @@ impl Type {
         }
     }
 
+    fn text(self, bytes: &[u8]) -> Option<String> {
+        Some(match self {
+            Type::Ipv4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string(),
+            Type::Ipv6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string(),
+            Type::Ether => Mac(bytes.try_into().ok()?).to_string(),
+            Type::Protocol => bytes.first()?.to_string(),
+            Type::Port => u16::from_be_bytes(bytes.try_into().ok()?).to_string(),
+            Type::Mark => format!("{:#010x}", u32::from_ne_bytes(bytes.try_into().ok()?)),
+            Type::IfName => String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next()?).into_owned(),
+            Type::Other(_) => return None,
+        })
+    }
+
     fn of(number: u32) -> Type {
         let known =
             [Type::Ipv4, Type::Ipv6, Type::Ether, Type::Protocol, Type::Port, Type::Mark, Type::IfName];
@@ -143,6 +156,25 @@ pub fn concatenated(parts: &[Part<'_>]) -> Vec<u8> {
     one.bytes()
 }
 
+/// A key or value of these parts, as `nft` writes it; in hexadecimal digits where it is of another kind.
+pub fn text(types: &[Type], bytes: &[u8]) -> String {
+    let mut rest = bytes;
+    let mut parts = Vec::new();
+    for part in types {
+        let (Ok(length), Ok(room)) =
+            (usize::try_from(part.length()), usize::try_from(part.length().next_multiple_of(4)))
+        else {
+            break;
+        };
+        parts.extend(rest.get(..length).and_then(|bytes| part.text(bytes)));
+        rest = rest.get(room..).unwrap_or_default();
+    }
+    match parts.len() == types.len() {
+        true => parts.join(" . "),
+        false => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +198,14 @@ mod tests {
         );
         let key = [Part::Address("1.2.3.4".parse().unwrap()), Part::Protocol(6), Part::Port(80)];
         assert_eq!(concatenated(&key), [1, 2, 3, 4, 6, 0, 0, 0, 0, 80, 0, 0]);
+        assert_eq!(text(&PORT_MAP, &concatenated(&key)), "1.2.3.4 . 6 . 80");
         assert_eq!(concatenated(&[Part::Port(80)]), [0, 80]);
+        let link = concatenated(&[Part::IfName("eth0"), Part::Ether(Mac([2, 0, 0, 0, 0, 1]))]);
+        assert_eq!(text(&[Type::IfName, Type::Ether], &link), "eth0 . 02:00:00:00:00:01");
+        assert_eq!(
+            (text(&[Type::Other(26)], &[1, 0xab]), text(&[Type::Ipv4], &[1])),
+            ("01ab".into(), "01".into())
+        );
         assert_eq!(concatenated(&[Part::IfName("eth0")]), b"eth0\0\0\0\0\0\0\0\0\0\0\0\0");
     }
 }

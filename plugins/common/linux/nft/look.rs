@@ -81,6 +81,18 @@ impl Nft {
         self.line().look_up(&question(GETSET, table, what, format!("look up set {table} {set}")), Set::read)
     }
 
+    /// The sets and maps of a table.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn sets(&self, table: Table<'_>) -> Result<Vec<Set>> {
+        let what = Attributes::new().text(1, table.name);
+        let question = question(GETSET, table, what, format!("list sets of table {table}"));
+        // Those without a name that can be spoken are parts of rules.
+        let all = self.dump(&question, Set::read)?;
+        Ok(all.into_iter().filter(|set| !set.name.starts_with("__")).collect())
+    }
+
     /// The element of a set or map that has this key.
     ///
     /// # Errors

@@ -1,0 +1,199 @@
+//! What no host end owns any more goes: for a node on which other plugins have removed the links of ours, and could not know
+//! of the rest.
+//!
+//! It knows no layout: in our own tables everything that belongs to somebody says so, and every record is named after its
+//! owner. So what an earlier or later version has written is purged too.
+
+use std::collections::BTreeMap;
+
+use cni::call::Owner;
+use cni::error::{Faults, OrFail, Result};
+use linux::error::Result as Answer;
+use linux::nft::batch::Batch;
+use linux::nft::datatype;
+use linux::nft::object::{Element, Set, Table, Target};
+use linux::nft::{Family, Nft};
+use linux::rtnl::Rtnl;
+
+use crate::attachment::mark::Mark;
+use crate::attachment::record::leftover::{self, Leftover, Outcome};
+use crate::attachment::{host_end, masquerade, ruleset};
+
+/// Our tables. Both go when nothing in them belongs to anybody.
+const TABLES: [Table<'static>; 2] =
+    [Table { family: Family::Inet, name: "jackfield" }, Table { family: Family::Bridge, name: "jackfield" }];
+
+/// How the chains, sets and maps are called that we make there: one of these words, the number of a layout, and what follows
+/// `_`. Whatever else is in a table is somebody's who had a reason.
+const OURS: [&str; 2] = ["masquerade", "spoof"];
+
+/// Removes elements, chains, tables and records that no living host end owns, and tells of each. With `rehearse` it only
+/// tells of what it would remove.
+///
+/// # Errors
+/// What could not be removed, after everything was tried.
+pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
+    let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+    let mut faults = Faults::default();
+    if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
+        for table in TABLES {
+            let gone = sweep(&nft, &host, table, rehearse).doing(|| format!("purge table {table}"));
+            faults.note(gone).unwrap_or_default().iter().for_each(|line| tell(line));
+        }
+    }
+    // As long as rules may be there that a record knows of, it stays.
+    let records = if faults.is_empty() { leftover::all() } else { Vec::new() };
+    for record in records {
+        faults.note(forget(&host, &record, rehearse)).flatten().iter().for_each(|line| tell(line));
+    }
+    faults.verdict()
+}
+
+/// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
+/// between the first one and the look at its lock.
+fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
+    let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
+    Ok(has_host_end()? || leftover::is_under_way(owner) || has_host_end()?)
+}
+
+fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
+    let is_stale = || lives(host, &leftover.owner).map(|lives| !lives);
+    let record = leftover.record();
+    let whose = record.as_ref().map(|record| format!(" of {}", record.attachment)).unwrap_or_default();
+    let line = format!("record {}{whose}", leftover.file.display());
+    if rehearse {
+        return Ok(is_stale()?.then_some(line));
+    }
+    let outcome = leftover.remove_if(|| {
+        let goes = is_stale()?;
+        if goes && let Some(record) = &record {
+            masquerade::end_stale(record)?;
+        }
+        Ok(goes)
+    });
+    Ok((outcome? == Outcome::Removed).then_some(line))
+}
+
+/// What a table holds.
+struct Contents {
+    /// What belongs to nobody, by its set.
+    stale: Vec<(Set, Vec<Element>)>,
+    /// How many elements stay.
+    staying: usize,
+}
+
+/// Removes what is stale in a table, the chains that nothing leads to any more, and the table itself if nothing is left in it
+/// for anybody. Returns a line for each.
+fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Vec<String>> {
+    let mut lines = Vec::new();
+    nft.settle(|| {
+        lines.clear();
+        let mut batch = Batch::new();
+        if nft.table(table)?.is_none() {
+            return Ok(batch);
+        }
+        let contents = Contents::of(nft, host, table)?;
+        for (set, elements) in &contents.stale {
+            batch.delete_elements(table, &set.name, elements.iter().map(|element| element.key.as_slice()));
+            lines.extend(elements.iter().map(|element| told(table, set, element)));
+        }
+        for chain in unused(nft, table, &contents.stale)? {
+            batch.delete_chain(table, &chain);
+            lines.push(format!("chain {chain} of table {table}"));
+        }
+        if contents.staying == 0 && is_ours_alone(nft, table)? {
+            batch = Batch::new();
+            batch.delete_table(table);
+            lines.push(format!("table {table}"));
+        }
+        Ok(if rehearse { Batch::new() } else { batch })
+    })?;
+    Ok(lines)
+}
+
+impl Contents {
+    fn of(nft: &Nft, host: &Rtnl, table: Table<'_>) -> Answer<Contents> {
+        let mut contents = Contents { stale: Vec::new(), staying: 0 };
+        let mut known: BTreeMap<Owner, bool> = BTreeMap::new();
+        for set in nft.sets(table)? {
+            let mut stale = Vec::new();
+            for element in nft.elements(table, &set.name)? {
+                // What cannot be looked up lives.
+                let mut goes = |mark: &Mark| {
+                    let owner = mark.owner();
+                    *known
+                        .entry(owner.clone())
+                        .or_insert_with(|| lives(host, owner).is_ok_and(|lives| !lives))
+                };
+                match ruleset::mark(&element).is_some_and(|mark| goes(&mark)) {
+                    true => stale.push(element),
+                    false => contents.staying += 1,
+                }
+            }
+            contents.stale.push((set, stale));
+        }
+        Ok(contents)
+    }
+}
+
+/// `element 10.9.0.2 of map masquerade1_ip of table inet jackfield: …`, with what its comment says for people.
+fn told(table: Table<'_>, set: &Set, element: &Element) -> String {
+    let comment = element.comment.as_deref().unwrap_or_default();
+    let whose = comment.split_once(' ').map(|(_, whose)| whose).unwrap_or_default();
+    let key = datatype::text(&set.key, &element.key);
+    format!("element {key} of {} in table {table} ({whose})", set.name)
+}
+
+/// Our chains that the kernel does not call, and that nothing but these elements leads to. The kernel counts a chain's rules
+/// and what leads to it in one number.
+fn unused(nft: &Nft, table: Table<'_>, stale: &[(Set, Vec<Element>)]) -> Answer<Vec<String>> {
+    let mut leading: BTreeMap<&str, usize> = BTreeMap::new();
+    for element in stale.iter().flat_map(|(_, elements)| elements) {
+        if let Target::Verdict(verdict) = &element.target
+            && let Some(chain) = verdict.chain()
+        {
+            *leading.entry(chain).or_default() += 1;
+        }
+    }
+    let mut unused = Vec::new();
+    for found in nft.chains(table)? {
+        let name = found.chain.name;
+        if found.chain.base.is_none() && is_ours(&name) {
+            let used =
+                nft.rules(table, &name)?.len() + leading.get(name.as_str()).copied().unwrap_or_default();
+            if found.uses as usize == used {
+                unused.push(name);
+            }
+        }
+    }
+    Ok(unused)
+}
+
+/// Is everything in the table called as we call our things?
+fn is_ours_alone(nft: &Nft, table: Table<'_>) -> Answer<bool> {
+    let chains = nft.chains(table)?.into_iter().map(|found| found.chain.name);
+    let names: Vec<String> = chains.chain(nft.sets(table)?.into_iter().map(|set| set.name)).collect();
+    let parts = nft.table(table)?.map_or(0, |table| table.parts as usize);
+    Ok(parts == names.len() && names.iter().all(|name| is_ours(name)))
+}
+
+fn is_ours(name: &str) -> bool {
+    let layout = OURS.iter().find_map(|word| name.strip_prefix(word)).unwrap_or_default();
+    let number = layout.split('_').next().unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn our_names_are_told_by_word_and_layout() {
+        for name in ["masquerade1", "masquerade1_ip6", "masquerade12_d08f1b82e613e301", "spoof1_guarded"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["", "masquerade", "masquerade_ip", "masquerade1x", "mine", "spoofing1"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+}

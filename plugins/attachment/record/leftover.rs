@@ -1,0 +1,83 @@
+//! Records that somebody who knows no network looks at: does an ADD hold one, and may it go?
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use cni::call::Owner;
+use cni::error::{Error, OrFail, Result};
+
+use super::{FOLDER, Record, read};
+
+/// A file among the records.
+pub struct Leftover {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Whose it is, by its name.
+    pub owner: Owner,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is gone.
+    Removed,
+    /// It is an ADD's that is under way, or was replaced.
+    Kept,
+}
+
+/// Every file that is named like a record, also those that a crash has left beside their places.
+pub fn all() -> Vec<Leftover> {
+    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let owner = Owner::read(name.to_str()?.split('.').next()?)?;
+        Some(Leftover { file: entry.path(), owner })
+    });
+    let mut all: Vec<Leftover> = named.collect();
+    all.sort_by(|a, b| a.file.cmp(&b.file));
+    all
+}
+
+/// Is an ADD of this owner under way? It holds its record's lock from before its first claim until it has answered.
+pub fn is_under_way(owner: &Owner) -> bool {
+    let own = all().into_iter().filter(|record| record.owner == *owner);
+    own.filter_map(|record| File::open(record.file).ok()).any(|file| file.try_lock_shared().is_err())
+}
+
+impl Leftover {
+    /// What it says, if that can be read.
+    pub fn record(&self) -> Option<Record> {
+        read(&self.file).ok().flatten()
+    }
+
+    /// Removes the file if no ADD holds it and if `is_stale` says so while none can.
+    ///
+    /// # Errors
+    /// Those of `is_stale`; what the file system says.
+    pub fn remove_if(&self, is_stale: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
+        let doing = || format!("remove the record {}", self.file.display());
+        let Ok(held) = File::open(&self.file) else { return Ok(Outcome::Kept) };
+        // Shared, so that an ADD that meets us knows that it may wait.
+        if held.try_lock_shared().is_err() || self.belongs_to_the_living() || !is_stale()? {
+            return Ok(Outcome::Kept);
+        }
+        let now = fs::metadata(&self.file).map(|now| (now.dev(), now.ino()));
+        let held = held.metadata().map(|held| (held.dev(), held.ino()));
+        match (now, held) {
+            (Ok(now), Ok(held)) if now == held => {
+                fs::remove_file(&self.file).doing(doing)?;
+                Ok(Outcome::Removed)
+            }
+            (Ok(_) | Err(_), Ok(_)) => Ok(Outcome::Kept),
+            (_, Err(error)) => Err::<Outcome, Error>(Error::internal(error.to_string())).doing(doing),
+        }
+    }
+
+    /// A record that is being written is not in its place yet, and for a moment not locked either: it ends with the number of
+    /// its process.
+    fn belongs_to_the_living(&self) -> bool {
+        let number = self.file.extension().and_then(|end| end.to_str()?.parse::<u32>().ok());
+        number.is_some_and(|number| PathBuf::from(format!("/proc/{number}")).exists())
+    }
+}
