@@ -40,6 +40,7 @@ mod lab;
 mod leases;
 mod loopback;
 mod masquerade;
+mod neighbours;
 mod netns;
 mod nft;
 mod pairs;

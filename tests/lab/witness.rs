@@ -1,4 +1,4 @@
-//! Who is it that pings? A place that keeps the sources of the echo requests which reach it.
+//! Who is it that comes? A place that keeps the sources of the echo requests and the requests for pages which reach it.
 
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ const RULES: &str = "nft 'table inet witness {
     chain input { type filter hook input priority 0;
         icmp type echo-request update @seen4 { ip saddr }
         icmpv6 type echo-request update @seen6 { ip6 saddr }
+        tcp dport 80 tcp flags syn update @seen4 { ip saddr }
     }
 }'";
 
@@ -42,14 +43,42 @@ pub fn outside(host: &Host, knows: &[&str]) -> Pod {
 /// The sources, of both families, that a watching place sees when somebody pings these addresses of it.
 #[track_caller]
 pub fn sources(of: &Pod, by: &Place, addresses: [&str; 2]) -> Vec<String> {
-    let mut seen = Vec::new();
+    let mut all = Vec::new();
     for (address, set) in addresses.into_iter().zip(["seen4", "seen6"]) {
         assert!(by.pings(address), "{by:?} does not reach {address}");
-        let listing: Value = serde_json::from_str(&of.sh(&format!("nft -j list set inet witness {set}")))
-            .expect("JSON from nft");
-        let elements = listing["nftables"][1]["set"]["elem"].as_array().into_iter().flatten();
-        seen.extend(elements.map(|element| element.as_str().unwrap_or_default().to_owned()));
-        of.sh(&format!("nft flush set inet witness {set}"));
+        all.extend(seen(of, set));
     }
+    all
+}
+
+/// The one IPv4 source that a watching place has seen since it was last asked.
+#[track_caller]
+pub fn source(of: &Pod) -> String {
+    let mut seen = seen(of, "seen4");
+    assert_eq!(seen.len(), 1, "{of:?} has seen {seen:?}");
+    seen.remove(0)
+}
+
+fn seen(of: &Pod, set: &str) -> Vec<String> {
+    let listing: Value =
+        serde_json::from_str(&of.sh(&format!("nft -j list set inet witness {set}"))).expect("JSON from nft");
+    let elements = listing["nftables"][1]["set"]["elem"].as_array().into_iter().flatten();
+    let seen = elements.map(|element| element.as_str().unwrap_or_default().to_owned()).collect();
+    of.sh(&format!("nft flush set inet witness {set}"));
     seen
+}
+
+/// From now on this place serves a page of one word on port 80.
+pub fn serve(place: &Pod, word: &str) {
+    let folder = format!("/run/lab/www-{word}");
+    // The server goes into the background by itself, once it listens.
+    place
+        .sh(&format!("mkdir {folder}; printf {word} > {folder}/index.html; busybox httpd -p 80 -h {folder}"));
+}
+
+/// The page behind an address, such as `10.96.0.10/80`.
+#[track_caller]
+pub fn fetch(place: &Place, address: &str) -> String {
+    let ask = r"printf 'GET / HTTP/1.0\r\n\r\n' >&3; tail -n 1 <&3";
+    place.sh(&format!("timeout 5 bash -c \"exec 3<>/dev/tcp/{address}; {ask}\""))
 }
