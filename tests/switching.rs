@@ -2,6 +2,7 @@
 
 mod back;
 mod inherited;
+mod layouts;
 
 use std::path::Path;
 
