@@ -16,12 +16,12 @@ use crate::lab::{conf, lab_with};
 const OURS: &[Need] = &[Need::Ours("masquerade")];
 
 /// An emulated kernel is ten times slower: it gets a part of the work.
-fn much(here: usize, emulated: usize) -> usize {
+pub fn much(here: usize, emulated: usize) -> usize {
     if world::variable("JACKFIELD_GUEST").is_some() { emulated } else { here }
 }
 
 /// What takes long is done in full once, without root, and in part wherever else.
-fn rounds(in_full: usize, in_part: usize) -> usize {
+pub fn rounds(in_full: usize, in_part: usize) -> usize {
     if world::is_root_lab() { in_part } else { in_full }
 }
 
@@ -30,7 +30,7 @@ fn masquerading(host: &Host) -> Value {
 }
 
 /// So many workers, each making the next call that nobody makes yet.
-fn by_workers(workers: usize, calls: &[Call]) -> Vec<Outcome> {
+pub fn by_workers(workers: usize, calls: &[Call]) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();

@@ -46,6 +46,7 @@ mod nft;
 mod pairs;
 mod pools;
 mod result;
+mod spoof;
 mod r#static;
 mod status;
 mod switching;

@@ -21,7 +21,7 @@ use linux::nft::Nft;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark::Mark;
-use crate::attachment::record::{Claim, Masqueraded, Record};
+use crate::attachment::record::{Claim, Masqueraded, Noted, Record};
 use crate::attachment::{inherited, ruleset};
 
 /// Who keeps the rules.
@@ -151,14 +151,13 @@ impl Masquerade {
 /// What the kernel says, after everything was tried.
 pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Result<Option<Nft>> {
     let attachment = &del.attachment;
-    let claimed = record.and_then(|record| record.masquerade.as_ref());
-    let addresses = match (claimed, record) {
-        (Some(Masqueraded { addresses, .. }), _) if addresses.is_empty() => return Ok(None),
-        (Some(Masqueraded { addresses, .. }), _) => Some(addresses.clone()),
-        (None, Some(_)) => None,
-        (None, None) => del.prev.as_ref().map(addresses_of),
+    let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
+        Some(Noted::Nothing) => return Ok(None),
+        Some(Noted::This(Masqueraded { addresses, by })) => (Some(addresses.clone()), Some(*by)),
+        Some(Noted::Torn) => (None, None),
+        None => (del.prev.as_ref().map(addresses_of), None),
     };
-    let may_be = |by| claimed.is_none_or(|claimed| claimed.by == by);
+    let may_be = |by| claimed_by.is_none_or(|claimed| claimed == by);
     let is_wanted = record.is_some() || backend.is_some();
     let nft = ruleset::open_if_any()?;
     let mut faults = Faults::default();
@@ -185,10 +184,9 @@ pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Resu
 /// What the kernel or the program says.
 pub fn end_stale(record: &Record) -> Result<()> {
     match &record.masquerade {
-        Some(Masqueraded { addresses, .. }) if addresses.is_empty() => Ok(()),
-        Some(Masqueraded { by: Backend::Nftables, .. }) => Ok(()),
-        Some(Masqueraded { addresses, .. }) => iptables::remove(&record.attachment, addresses),
-        None => iptables::remove(&record.attachment, &[]),
+        Noted::Nothing | Noted::This(Masqueraded { by: Backend::Nftables, .. }) => Ok(()),
+        Noted::This(Masqueraded { addresses, .. }) => iptables::remove(&record.attachment, addresses),
+        Noted::Torn => iptables::remove(&record.attachment, &[]),
     }
 }
 

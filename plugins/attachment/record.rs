@@ -2,8 +2,8 @@
 //!
 //! One file for each attachment and plugin, `/run/jackfield/attachments/<owner hash>.<plugin>`: a crash at any point leaves
 //! either no claim or a record of it. It dies with the boot, as the links do. It is written beside its place and linked into
-//! it, so nobody ever reads half of one. What is known only later, the addresses, is a second line: a reader that finds it
-//! torn knows that there was something to claim.
+//! it, so nobody ever reads half of one. What not every attachment claims, and what is known only later, is a line of its
+//! own each: a reader that finds one torn knows that there was something to claim.
 
 pub mod leftover;
 
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use cni::call::{Attachment, Gc};
 use cni::error::{Error, Faults, OrFail, Result};
 use cni::name::{ContainerId, IfName, NetworkName};
+use linux::mac::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark;
@@ -32,8 +33,21 @@ const LAYOUT: u32 = 1;
 pub struct Record {
     /// Whose it is.
     pub attachment: Attachment,
-    /// The masquerade that was claimed; `None` where that line is torn, so that only the ruleset knows.
-    pub masquerade: Option<Masqueraded>,
+    /// The masquerade.
+    pub masquerade: Noted<Masqueraded>,
+    /// The spoof check, and the address that it was to let through.
+    pub spoof_check: Noted<Mac>,
+}
+
+/// What a record says of a claim that not every attachment makes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Noted<T> {
+    /// It was not made.
+    Nothing,
+    /// It was about to be made.
+    This(T),
+    /// A line is torn, and may have been about it: only the kernel knows.
+    Torn,
 }
 
 /// The first line of a record. What we write ourselves has no unknown keys.
@@ -47,8 +61,16 @@ struct Whose {
     host_end: String,
 }
 
-/// The second line, where there is one.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// A further line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Note {
+    Masquerade(Masqueraded),
+    SpoofCheck(SpoofChecked),
+}
+
+/// Whose masquerade.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Masqueraded {
     /// The addresses.
@@ -57,6 +79,12 @@ pub struct Masqueraded {
     /// Who keeps the rules.
     #[serde(default)]
     pub by: Backend,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SpoofChecked {
+    spoof_check: String,
 }
 
 impl Whose {
@@ -111,8 +139,20 @@ impl Claim {
     /// # Errors
     /// What the file system says.
     pub fn note_masquerade(&mut self, addresses: &[IpAddr], by: Backend) -> Result<()> {
+        self.note(&Note::Masquerade(Masqueraded { addresses: addresses.into(), by }))
+    }
+
+    /// Adds the address whose spoof check is about to be claimed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_spoof_check(&mut self, mac: Mac) -> Result<()> {
+        self.note(&Note::SpoofCheck(SpoofChecked { spoof_check: mac.to_string() }))
+    }
+
+    fn note(&mut self, note: &Note) -> Result<()> {
         let doing = || "write the addresses into the attachment's record".to_string();
-        let mut line = serde_json::to_vec(&Masqueraded { addresses: addresses.into(), by }).doing(doing)?;
+        let mut line = serde_json::to_vec(note).doing(doing)?;
         line.push(b'\n');
         self.file.write_all(&line).doing(doing)
     }
@@ -201,13 +241,41 @@ fn read(file: &Path) -> Result<Option<Record>> {
     };
     let mut lines = text.split(|byte| *byte == b'\n');
     let whose: Whose = serde_json::from_slice(lines.next().unwrap_or_default()).doing(doing)?;
-    let masquerade = match lines.next().unwrap_or_default() {
-        [] => Some(Masqueraded::default()),
-        line => serde_json::from_slice(line).ok(),
-    };
+    let record =
+        |attachment| lines.filter(|line| !line.is_empty()).fold(Record::of(attachment), Record::with);
     match whose.attachment() {
-        Some(attachment) if whose.layout == LAYOUT => Ok(Some(Record { attachment, masquerade })),
+        Some(attachment) if whose.layout == LAYOUT => Ok(Some(record(attachment))),
         _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), whose.layout))),
+    }
+}
+
+impl Record {
+    /// What the first line says.
+    fn of(attachment: Attachment) -> Record {
+        Record { attachment, masquerade: Noted::Nothing, spoof_check: Noted::Nothing }
+    }
+
+    /// With what a further line says. A torn one is the last, and about what none before it was.
+    fn with(mut self, line: &[u8]) -> Record {
+        match serde_json::from_slice(line) {
+            Ok(Note::Masquerade(claimed)) => self.masquerade = Noted::This(claimed),
+            Ok(Note::SpoofCheck(SpoofChecked { spoof_check })) => {
+                self.spoof_check = spoof_check.parse().map_or(Noted::Torn, Noted::This);
+            }
+            Err(_) => {
+                self.masquerade.tear();
+                self.spoof_check.tear();
+            }
+        }
+        self
+    }
+}
+
+impl<T> Noted<T> {
+    fn tear(&mut self) {
+        if matches!(self, Noted::Nothing) {
+            *self = Noted::Torn;
+        }
     }
 }
 
@@ -229,26 +297,30 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_second_line_is_told_from_none() {
+    fn a_torn_line_is_told_from_none() {
         let file = std::env::temp_dir().join(format!("jackfield-record-lines-{}", std::process::id()));
         let whose = r#"{"layout":1,"network":"net","container":"c1","ifname":"eth0","hostEnd":"veth0"}"#;
-        let both = vec!["10.0.0.2", "fd00::2"];
-        for (rest, masquerade) in [
-            ("", Some((vec![], Backend::Nftables))),
-            ("\n", Some((vec![], Backend::Nftables))),
-            ("\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"]}\n", Some((both.clone(), Backend::Nftables))),
+        let addresses = r#""masquerade":["10.0.0.2","fd00::2"]"#;
+        let masqueraded = |by| {
+            let addresses = vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+            Noted::This(Masqueraded { addresses, by })
+        };
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        for (rest, masquerade, spoof_check) in [
+            (String::new(), Noted::Nothing, Noted::Nothing),
+            ("\n".into(), Noted::Nothing, Noted::Nothing),
+            (format!("\n{{{addresses}}}\n"), masqueraded(Backend::Nftables), Noted::Nothing),
             (
-                "\n{\"masquerade\":[\"10.0.0.2\",\"fd00::2\"],\"by\":\"iptables\"}\n",
-                Some((both, Backend::Iptables)),
+                format!("\n{{{addresses},\"by\":\"iptables\"}}\n{{\"spoofCheck\":\"{mac}\"}}\n"),
+                masqueraded(Backend::Iptables),
+                Noted::This(mac),
             ),
-            ("\n{\"masque", None),
+            (format!("\n{{\"spoofCheck\":\"{mac}\"}}\n"), Noted::Nothing, Noted::This(mac)),
+            ("\n{\"masque".into(), Noted::Torn, Noted::Torn),
+            (format!("\n{{{addresses}}}\n{{\"spoof"), masqueraded(Backend::Nftables), Noted::Torn),
         ] {
             fs::write(&file, format!("{whose}{rest}")).unwrap();
-            let masquerade = masquerade.map(|(all, by)| Masqueraded {
-                addresses: all.iter().map(|one| one.parse().unwrap()).collect(),
-                by,
-            });
-            let record = Record { attachment: attachment(), masquerade };
+            let record = Record { attachment: attachment(), masquerade, spoof_check };
             assert_eq!(read(&file).unwrap(), Some(record), "{rest:?}");
         }
         fs::remove_file(&file).unwrap();

@@ -8,10 +8,10 @@ use cni::name::PluginName;
 use linux::link::{Link, LinkFilter};
 use linux::rtnl::Rtnl;
 
+use crate::attachment::host_end;
 use crate::attachment::mark::Mark;
 use crate::attachment::masquerade::{self, Backend};
-use crate::attachment::record::Record;
-use crate::attachment::{host_end, record};
+use crate::attachment::record::{self, Record};
 
 /// What the plugin of a DEL or GC knows from its configuration.
 pub struct Leaving<'a> {
@@ -24,18 +24,28 @@ pub struct Leaving<'a> {
 }
 
 /// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
-/// been made by the Go plugin of the same name for this configuration.
+/// been made by the Go plugin of the same name for this configuration. `first` ends what only this plugin makes; what it
+/// returns is kept until the link is gone.
 ///
 /// # Errors
 /// What could not be removed. As long as the link may be there, its lease is kept.
-pub fn del(del: &Del, leaving: &Leaving<'_>, is_theirs: impl Fn(&Rtnl, &Link) -> bool) -> Result<()> {
+pub fn del<T>(
+    del: &Del,
+    leaving: &Leaving<'_>,
+    is_theirs: impl Fn(&Rtnl, &Link) -> bool,
+    first: impl FnOnce(&Rtnl, Option<&Record>) -> Result<T>,
+) -> Result<()> {
     let mut faults = Faults::default();
     let record = record::find(leaving.plugin, &del.attachment);
     // Rules first, and their socket stays open beside the removal of the link: the kernel waits for the packets on their
     // way once, not twice.
     let rules = faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade));
-    let host = Rtnl::here().doing(|| "open the host's namespace".into());
-    let gone = faults.note(host.and_then(|host| host_end::remove(&host, del, |link| is_theirs(&host, link))));
+    let gone = faults.note(Rtnl::here().doing(|| "open the host's namespace".into())).and_then(|host| {
+        let more_rules = faults.note(first(&host, record.as_ref()));
+        let gone = faults.note(host_end::remove(&host, del, |link| is_theirs(&host, link)));
+        drop(more_rules);
+        gone
+    });
     drop(rules);
     if faults.is_empty() {
         faults.note(record::remove(leaving.plugin, &del.attachment));
@@ -47,10 +57,15 @@ pub fn del(del: &Del, leaving: &Leaving<'_>, is_theirs: impl Fn(&Rtnl, &Link) ->
 }
 
 /// GC: removes what belongs to no living attachment of the network. What the Go plugins made carries no owner, and stays.
+/// `more` removes what only this plugin makes, of those whose mark is stale, once their links are gone.
 ///
 /// # Errors
 /// What could not be removed, after everything was tried. As long as one link may be there, the leases are kept.
-pub fn gc(gc: &Gc, leaving: &Leaving<'_>) -> Result<()> {
+pub fn gc(
+    gc: &Gc,
+    leaving: &Leaving<'_>,
+    more: impl FnOnce(&Rtnl, &dyn Fn(&Mark) -> bool) -> Result<()>,
+) -> Result<()> {
     if let Some(valid) = &gc.valid {
         let living = valid.iter().map(|(container, ifname)| Attachment {
             network: gc.call.network.clone(),
@@ -67,6 +82,7 @@ pub fn gc(gc: &Gc, leaving: &Leaving<'_>) -> Result<()> {
         for record in &records {
             faults.note(masquerade::end_stale(record));
         }
+        faults.note(more(&host, &is_stale));
         if !faults.is_empty() {
             return faults.verdict();
         }

@@ -1,5 +1,7 @@
 //! ADD: each step is one deed with one undo.
 
+use std::rc::Rc;
+
 use cni::attach::{Attached, Trail, attach};
 use cni::call::Add;
 use cni::delegate::Delegate;
@@ -8,6 +10,7 @@ use cni::result::Success;
 use linux::bridge::Port;
 use linux::link::Link;
 use linux::mac::Mac;
+use linux::nft::Nft;
 use linux::rtnl::Rtnl;
 use linux::veth::Pair;
 
@@ -16,7 +19,7 @@ use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::bridge::conf::{Addressing, Conf, Raw, Reflection};
 use crate::bridge::plan::{Plan, plan};
-use crate::bridge::{PLUGIN, shared};
+use crate::bridge::{PLUGIN, shared, spoof};
 
 /// Joins the container to the bridge.
 ///
@@ -27,10 +30,11 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     refuse_what_cannot_be_answered(add, &conf)?;
     let look = |host: &Rtnl| {
         let bridge = shared::find_bridge(host, &conf)?;
-        Ok((bridge, conf.masquerade.map(Masquerade::open).transpose()?))
+        let spoof_check = conf.spoof_check.then(spoof::open).transpose()?;
+        Ok((bridge, conf.masquerade.map(Masquerade::open).transpose()?, spoof_check))
     };
-    let (sides, (bridge, masquerade)) = Sides::open(add, PLUGIN, look)?;
-    attach(|trail| Joining { add, conf: &conf, sides, masquerade }.join(trail, bridge))
+    let (sides, (bridge, masquerade, spoof_check)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| Joining { add, conf: &conf, sides, masquerade, spoof_check }.join(trail, bridge))
 }
 
 /// Results below 0.3.0 are about addresses alone, so a network of frames has none.
@@ -50,6 +54,7 @@ struct Joining<'a> {
     conf: &'a Conf,
     sides: Sides<'a>,
     masquerade: Option<Masquerade>,
+    spoof_check: Option<Rc<Nft>>,
 }
 
 impl Joining<'_> {
@@ -64,6 +69,9 @@ impl Joining<'_> {
             masquerade.ensure(trail, &mut claim, &self.add.attachment, &plan.container.addresses)?;
         }
         let mac = conf.mac.unwrap_or_else(Mac::random);
+        if let Some(nft) = &self.spoof_check {
+            spoof::ensure(trail, &mut claim, nft, &self.add.attachment, mac)?;
+        }
         let port = Port { hairpin: conf.reflection == Reflection::Hairpin, isolated: conf.isolated };
         let pair =
             sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: Some((&bridge, port)) }, lease)?;

@@ -8,8 +8,10 @@ use linux::link::Link;
 use linux::rtnl::Rtnl;
 
 use crate::attachment::compare::{self, Container};
+use crate::attachment::host_end;
 use crate::attachment::pair::PATIENCE;
 use crate::bridge::conf::{Addressing, Conf, Gateway, Raw, Reflection};
+use crate::bridge::spoof;
 
 /// Compares the attachment with the result of ADD.
 ///
@@ -32,7 +34,8 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     container.has_addresses(check)?;
     container.has_routes(check)?;
     has_gateways(&host, &bridge, check, &container, &conf)?;
-    container.is_masqueraded(check, conf.masquerade)
+    container.is_masqueraded(check, conf.masquerade)?;
+    if conf.spoof_check { is_guarded(check, &container, &port) } else { Ok(()) }
 }
 
 fn bridge(host: &Rtnl, check: &Check, conf: &Conf) -> Result<Link> {
@@ -85,6 +88,16 @@ fn forwards(host: &Rtnl, port: &Link) -> Result<()> {
         true => Ok(()),
         false => Err(Error::internal(format!("bridge port in error state: {}", link.state))),
     }
+}
+
+/// A pair that the Go plugin made has its rules.
+fn is_guarded(check: &Check, container: &Container, port: &Link) -> Result<()> {
+    let nft = spoof::open()?;
+    if !host_end::is_ours(port) && spoof::theirs::are_there(&nft, &check.attachment)? {
+        return Ok(());
+    }
+    let mac = container.link.mac.ok_or_else(|| Error::internal("the container end has no MAC address"))?;
+    spoof::check(&nft, &check.attachment, mac)
 }
 
 fn has_gateways(host: &Rtnl, bridge: &Link, check: &Check, container: &Container, conf: &Conf) -> Result<()> {

@@ -67,6 +67,8 @@ pub struct Conf {
     pub reflection: Reflection,
     /// The port speaks to no other isolated port (`IFLA_BRPORT_ISOLATED`).
     pub isolated: bool,
+    /// The container sends from its own MAC address, or not at all.
+    pub spoof_check: bool,
     /// What containers send out of their subnets carries the host's address, by whom.
     pub masquerade: Option<Backend>,
     /// IPv6 duplicate address detection in the container.
@@ -159,6 +161,7 @@ impl Conf {
             mtu: mtu::meant(raw.mtu)?,
             reflection,
             isolated: raw.port_isolation,
+            spoof_check: raw.macspoofchk,
             masquerade: Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?,
             dad: raw.enabledad,
             mac: mac(&[&raw.runtime_config.mac, &raw.args.cni.mac, &call.args.get("MAC").map(String::from)])?,
@@ -176,7 +179,6 @@ impl Raw {
         match self {
             Raw { vlan, .. } if *vlan != 0 => refuse("vlan", vlan.to_string()),
             Raw { vlan_trunk: Some(trunk), .. } => refuse("vlanTrunk", format!("a list of {}", trunk.len())),
-            Raw { macspoofchk: true, .. } => refuse("macspoofchk", "true".into()),
             _ => Ok(()),
         }
     }
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_not_silently_left_out() {
-        for keys in [r#","vlan":5"#, r#","vlanTrunk":[{"id":5}]"#, r#","macspoofchk":true"#] {
+        for keys in [r#","vlan":5"#, r#","vlanTrunk":[{"id":5}]"#] {
             assert_eq!(meant(keys).unwrap_err().code(), Code::UNSUPPORTED_FIELD, "{keys}");
         }
     }

@@ -3,6 +3,7 @@
 //! - [`conf`]: the configuration, as written and as meant;
 //! - [`plan`]: what ADD will do, decided before anything is touched;
 //! - [`shared`]: the bridge itself, which is never undone;
+//! - [`spoof`]: who may send from which MAC address;
 //! - [`add`], [`del`], [`check`]: the verbs.
 
 use cni::Plugin;
@@ -18,6 +19,7 @@ pub mod conf;
 pub mod plan;
 
 pub mod shared;
+pub mod spoof;
 
 pub mod add;
 pub mod check;
@@ -50,6 +52,9 @@ impl Plugin for Bridge {
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
         shared::find_bridge(&host, &conf).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
         conf.masquerade.map_or(Ok(()), Backend::status)?;
+        if conf.spoof_check {
+            spoof::status()?;
+        }
         delegate::status(conf.addressing.plugin(), call)
     }
 

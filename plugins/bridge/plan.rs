@@ -101,6 +101,7 @@ mod tests {
             mtu: None,
             reflection: Reflection::None,
             isolated: false,
+            spoof_check: false,
             masquerade: None,
             dad: false,
             mac: None,

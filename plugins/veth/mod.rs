@@ -36,7 +36,7 @@ impl Plugin for Veth {
     fn del(del: &Del, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
         // A host end that the Go plugin made stands alone.
-        release::del(del, &leaving(&conf), |_, link| link.master.is_none())
+        release::del(del, &leaving(&conf), |_, link| link.master.is_none(), |_, _| Ok(()))
     }
 
     fn check(check: &Check, conf: conf::Raw) -> Result<()> {
@@ -51,7 +51,7 @@ impl Plugin for Veth {
 
     fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
-        release::gc(gc, &leaving(&conf))
+        release::gc(gc, &leaving(&conf), |_, _| Ok(()))
     }
 }
 

@@ -43,6 +43,12 @@ pub const TABLE: &[Difference] = &[
         "random order, no undo; sysctls and the MTU of the result stay; files of vanished containers stay",
     ),
     pair(
+        "spoof-first",
+        "",
+        "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down",
+        "chains of each container, by exec of nft, after the link is there; left by a DEL without its namespace",
+    ),
+    pair(
         "masquerade",
         "ADD-16",
         "`ipMasq` by nftables in a table of ours; the last container takes it away",

@@ -1,9 +1,11 @@
 //! Questions: plain look-ups outside a batch. They cost microseconds, and the kernel waits for nobody.
 
-use crate::error::{Error, Result};
+use std::ops::ControlFlow;
+
+use crate::error::{Doing, Error, Result};
 use crate::nft::attribute::{Attributes, Read};
 use crate::nft::object::{Element, FoundChain, FoundRule, FoundTable, Set, Table};
-use crate::nft::wire::Message;
+use crate::nft::wire::{Line, Message};
 use crate::nft::{Generation, Nft};
 
 const GETTABLE: u16 = 1;
@@ -110,8 +112,7 @@ impl Nft {
     /// # Errors
     /// As above.
     pub fn elements(&self, table: Table<'_>, set: &str) -> Result<Vec<Element>> {
-        let what = Attributes::new().text(1, table.name).text(2, set);
-        let question = question(GETSETELEM, table, what, format!("list elements of {table} {set}"));
+        let question = all_elements(table, set);
         let lists = self.dump(&question, |what| Some(elements(what).collect::<Vec<_>>()))?;
         Ok(lists.into_iter().flatten().collect())
     }
@@ -121,9 +122,12 @@ impl Nft {
         for _ in 0..ATTEMPTS {
             let mut all = Vec::new();
             let mut understood = true;
-            let whole = self.line().dump(question, |what| match read(what) {
-                Some(one) => all.push(one),
-                None => understood = false,
+            let whole = self.line().dump(question, |what| {
+                match read(what) {
+                    Some(one) => all.push(one),
+                    None => understood = false,
+                }
+                ControlFlow::Continue(())
             })?;
             if !understood {
                 return Err(Error::plain(&question.doing, "the kernel's answer cannot be understood"));
@@ -132,8 +136,60 @@ impl Nft {
                 return Ok(all);
             }
         }
-        Err(Error::plain(&question.doing, "the ruleset changed each time while it was being read"))
+        Err(torn(question))
     }
+}
+
+/// A conversation for a single sort of question: whether a set has an element of some sort. It hears of one element after
+/// the other, and no further than it takes to know; so it costs the same beside ten elements and beside ten thousand, as
+/// long as one of the first is of that sort.
+///
+/// It is one of its own because the kernel prepares the next pieces of an answer while the last is read: here they are
+/// small.
+pub struct Glance(Line);
+
+impl Glance {
+    /// Opens a conversation about the namespace that the calling thread is in, as [`Nft::here`] does.
+    ///
+    /// # Errors
+    /// As [`Nft::here`].
+    pub fn here() -> Result<Glance> {
+        let line = Line::open_for_beginnings().doing(|| "open an nftables socket")?;
+        Ok(Glance(line))
+    }
+
+    /// Whether some element of a set or map is so. Where there is no such set, none is.
+    ///
+    /// # Errors
+    /// As [`Nft::generation`].
+    pub fn any(
+        &mut self,
+        table: Table<'_>,
+        set: &str,
+        mut is_so: impl FnMut(&Element) -> bool,
+    ) -> Result<bool> {
+        let question = all_elements(table, set);
+        for _ in 0..ATTEMPTS {
+            let mut found = false;
+            let whole = self.0.dump(&question, |what| {
+                found = elements(what).any(|element| is_so(&element));
+                if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if found || whole {
+                return Ok(found);
+            }
+        }
+        Err(torn(&question))
+    }
+}
+
+fn all_elements(table: Table<'_>, set: &str) -> Message {
+    let what = Attributes::new().text(1, table.name).text(2, set);
+    question(GETSETELEM, table, what, format!("list elements of {table} {set}"))
+}
+
+fn torn(question: &Message) -> Error {
+    Error::plain(&question.doing, "the ruleset changed each time while it was being read")
 }
 
 fn question(kind: u16, table: Table<'_>, attributes: Attributes, doing: String) -> Message {

@@ -105,6 +105,23 @@ pub fn link_name(key: Meta, how: Comparison, name: &str) -> [Expression; 2] {
     [Expression::Meta { key, to: FIRST }, compare(how, Part::IfName(name).bytes())]
 }
 
+/// `iifname @set`, or `oifname` with [`Meta::OutputName`].
+pub fn link_name_in(key: Meta, set: &str) -> [Expression; 2] {
+    let look = Expression::Lookup { set: set.to_owned(), from: FIRST, to: None, unless: false };
+    [Expression::Meta { key, to: FIRST }, look]
+}
+
+/// `iifname . ether saddr != @set`, in the family `bridge`: what a set of links and their addresses does not have.
+pub fn link_and_ether_source_not_in(set: &str) -> [Expression; 3] {
+    // A link's name fills four registers.
+    let behind = Register::word(4);
+    [
+        Expression::Meta { key: Meta::InputName, to: FIRST },
+        Expression::Payload { header: Header::Link, offset: 6, length: 6, to: behind },
+        Expression::Lookup { set: set.to_owned(), from: FIRST, to: None, unless: true },
+    ]
+}
+
 /// `ether saddr 02:00:5e:10:00:01`, in the family `bridge`.
 pub fn ether_source(how: Comparison, mac: crate::mac::Mac) -> [Expression; 2] {
     [

@@ -5,6 +5,7 @@
 //! there will not come.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -28,6 +29,8 @@ const FAMILY_HEADER: usize = 4;
 
 /// Larger than any datagram the kernel makes: dumps come in pieces of at most 32 KiB.
 const DATAGRAM: usize = 64 * 1024;
+/// The kernel makes the pieces of a dump no longer than its reader has room for, but for this much (`NLMSG_GOODSIZE`).
+const SMALL_DATAGRAM: usize = 8 * 1024;
 
 /// A change or a question, not yet sent.
 #[derive(Clone, Debug)]
@@ -116,15 +119,26 @@ pub(super) struct Line {
     socket: Socket,
     sequence: u32,
     datagram: Vec<u8>,
+    /// The number of a dump whose answer was not read to its end.
+    unfinished: Option<u32>,
 }
 
 impl Line {
     pub(super) fn open() -> io::Result<Line> {
+        Line::with_room(DATAGRAM)
+    }
+
+    /// A line on which dumps come in small pieces: for whoever wants to see the beginning of one.
+    pub(super) fn open_for_beginnings() -> io::Result<Line> {
+        Line::with_room(SMALL_DATAGRAM)
+    }
+
+    fn with_room(room: usize) -> io::Result<Line> {
         let socket = Socket::new(NETLINK_NETFILTER)?;
         socket.set_ext_ack(true)?;
         // A refusal need not repeat the message that it refuses.
         socket.set_cap_ack(true)?;
-        Ok(Line { socket, sequence: 1, datagram: Vec::with_capacity(DATAGRAM) })
+        Ok(Line { socket, sequence: 1, datagram: Vec::with_capacity(room), unfinished: None })
     }
 
     /// Sends a batch, for this generation of the ruleset or for any.
@@ -210,9 +224,15 @@ impl Line {
         Err(Error::plain(doing, "the kernel did not answer"))
     }
 
-    /// Asks for everything that fits, and hands it to `keep`, one message after the other. False if somebody
-    /// has changed the ruleset meanwhile, so that what was kept may be neither the old nor the new.
-    pub(super) fn dump(&mut self, question: &Message, mut keep: impl FnMut(Read<'_>)) -> Result<bool> {
+    /// Asks for everything that fits, and hands it to `keep`, one message after the other, until that has seen
+    /// enough. False if somebody has changed the ruleset meanwhile, so that what was kept may be neither the old
+    /// nor the new.
+    pub(super) fn dump(
+        &mut self,
+        question: &Message,
+        mut keep: impl FnMut(Read<'_>) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        self.finish()?;
         let sequence = self.ask(question, NLM_F_DUMP)?;
         let doing = question.doing.as_str();
         let mut whole = true;
@@ -223,11 +243,31 @@ impl Line {
                     (NLMSG_ERROR | NLMSG_DONE, None | Some(Errno::ENOENT)) => return Ok(whole),
                     (NLMSG_ERROR | NLMSG_DONE, Some(Errno::EINTR)) => return Ok(false),
                     (NLMSG_ERROR | NLMSG_DONE, Some(errno)) => return Err(heard.refusal(errno, doing)),
-                    _ => keep(Read(heard.body.get(FAMILY_HEADER..).unwrap_or_default())),
+                    _ => {
+                        let about = heard.body.get(FAMILY_HEADER..).unwrap_or_default();
+                        if keep(Read(about)).is_break() {
+                            self.unfinished = Some(sequence);
+                            return Ok(whole);
+                        }
+                    }
                 }
             }
         }
         Err(Error::plain(doing, "the kernel did not answer"))
+    }
+
+    /// Reads the rest of a dump that was broken off: until then the kernel begins no other on this socket (`EBUSY`).
+    fn finish(&mut self) -> Result<()> {
+        const DOING: &str = "hear out an earlier answer about the nftables ruleset";
+        let Some(sequence) = self.unfinished.take() else { return Ok(()) };
+        let ends =
+            |heard: Heard<'_>| heard.sequence == sequence && matches!(heard.kind, NLMSG_ERROR | NLMSG_DONE);
+        while self.receive().doing(|| DOING)? {
+            if messages(&self.datagram).any(ends) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn ask(&mut self, question: &Message, flags: u16) -> Result<u32> {
