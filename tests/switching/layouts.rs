@@ -19,7 +19,7 @@ const STAYS: &[Shared<'_>] = &[Shared::Bridge("br0"), Shared::Forwarding, Shared
 const LINK: &str = r#"
 ip link add br0 address 02:00:5e:00:00:01 type bridge; ip addr add 10.9.0.1/24 dev br0; ip addr add fd00:9::1/64 dev br0 nodad; ip link set br0 up
 echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-ip link add vethd230246a997 type veth peer name eth0 netns frozen
+ip link add vethd230246a997 type veth peer name eth0 address 02:00:5e:00:00:07 netns frozen
 ip link set vethd230246a997 group 27238 master br0 up \
     alias "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen"
 nsenter --net=/run/netns/frozen sh -ec '
@@ -29,8 +29,8 @@ mkdir -p /run/leases/net-a; cd /run/leases/net-a; touch lock
 for address in 10.9.0.2 fd00:9::2; do printf 'frozen\r\neth0' > $address; done
 echo 10.9.0.2 > last_reserved_ip.0; echo fd00:9::2 > last_reserved_ip.1"#;
 
-/// Records and rules of layout 1.
-const LAYOUT_1: &str = r#"
+/// Records and rules of masquerade, layout 1.
+const MASQUERADE_1: &str = r#"
 mkdir -p /run/jackfield/attachments
 cat > /run/jackfield/attachments/d230246a997c9aa0d43d74033353da04.bridge <<'END'
 {"layout":1,"network":"net-a","container":"frozen","ifname":"eth0","hostEnd":"vethd230246a997"}
@@ -73,14 +73,39 @@ table inet jackfield {
 }
 END"#;
 
-const LAYOUTS: &[&str] = &[LAYOUT_1];
+/// The same of the spoof check, layout 1, beside it.
+const SPOOF_1: &str = r#"
+echo '{"spoofCheck":"02:00:5e:00:00:07"}' >> /run/jackfield/attachments/d230246a997c9aa0d43d74033353da04.bridge
+nft -f - <<'END'
+table bridge jackfield {
+	comment "made and removed by the Jackfield CNI plugins"
+	set spoof1_guarded {
+		type ifname
+		comment "host ends that pass frames from allowed addresses alone"
+		elements = { "vethd230246a997" comment "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen" }
+	}
+
+	set spoof1_allowed {
+		type ifname . ether_addr
+		comment "host ends, each with its container's address"
+		elements = { "vethd230246a997" . 02:00:5e:00:00:07 comment "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen" }
+	}
+
+	chain spoof1 {
+		type filter hook prerouting priority dstnat - 10; policy accept;
+		iifname @spoof1_guarded iifname . ether saddr != @spoof1_allowed counter packets 0 bytes 0 drop
+	}
+}
+END"#;
+
+const LAYOUTS: &[&[&str]] = &[&[MASQUERADE_1], &[MASQUERADE_1, SPOOF_1]];
 
 fn network(host: &Host) -> Value {
-    conf::with(&conf::bridge(host), "/ipMasq", json!(true))
+    conf::with(&conf::with(&conf::bridge(host), "/ipMasq", json!(true)), "/macspoofchk", json!(true))
 }
 
-fn frozen<'h>(host: &'h Host, pod: &Pod, layout: &str) -> Attach<'h> {
-    host.sh(&format!("set -e{LINK}{layout}"));
+fn frozen<'h>(host: &'h Host, pod: &Pod, layout: &[&str]) -> Attach<'h> {
+    host.sh(&format!("set -e{LINK}{}", layout.concat()));
     host.attach("bridge", network(host), pod).container("frozen")
 }
 
