@@ -30,6 +30,7 @@
 
 pub mod attachment;
 
+pub mod bandwidth;
 pub mod bridge;
 pub mod loopback;
 pub mod tuning;

@@ -17,6 +17,7 @@
 
 mod add;
 mod bad_input;
+mod bandwidth;
 mod bridge;
 mod burst;
 mod capability;

@@ -37,6 +37,12 @@ const fn pair(
 /// All pairs.
 pub const TABLE: &[Difference] = &[
     pair(
+        "bandwidth-undone",
+        "CAP-17 CHN-04 INP-21 GC-22",
+        "`bandwidth` undoes a failed ADD, replaces at a second one, frees a container that lives on, finds all that is gone, takes a rate without a burst",
+        "nothing is undone; a second ADD fails; disciplines stay on the host end; CHECK compares rates alone",
+    ),
+    pair(
         "tuning-undone",
         "CHN-03 GC-22",
         "`tuning` writes sysctls in their order, undoes a failed ADD, puts sysctls back on DEL, tells a changed MTU, forgets what vanished",

@@ -18,6 +18,7 @@
 //! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
 //! - [`mac`], [`link`], [`veth`], [`bridge`]: network interfaces;
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
+//! - [`qdisc`]: how fast a link sends;
 //! - [`nft`]: packet filtering and address translation, by nf_tables;
 //! - [`sysctl`]: the settings below `/proc/sys`.
 //!
@@ -44,6 +45,7 @@ pub mod mac;
 pub mod neighbour;
 pub mod nft;
 pub mod nsid;
+pub mod qdisc;
 pub mod route;
 pub mod sysctl;
 pub mod veth;

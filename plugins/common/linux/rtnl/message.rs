@@ -11,6 +11,7 @@ use netlink_packet_route::nsid::NsidMessage;
 use netlink_packet_route::route::RouteMessage;
 
 use crate::link::described::{self, Described};
+use crate::qdisc::message::Tc;
 
 /// A request or an answer. The library's own type of this kind can also read and write traffic control, statistics, rules
 /// and more, and every program would carry all of that: two hundred kilobytes.
@@ -28,6 +29,11 @@ pub(crate) enum RtnlMessage {
     NewNeighbour(NeighbourMessage),
     NewNsId(NsidMessage),
     GetNsId(NsidMessage),
+    NewQdisc(Tc),
+    DelQdisc(Tc),
+    GetQdisc(Tc),
+    NewFilter(Tc),
+    GetFilter(Tc),
     /// An answer: RTM_NEWLINK as we read it.
     Link(Described),
     /// An event: RTM_DELLINK as we read it.
@@ -45,6 +51,11 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_GETTFILTER: u16 = 46;
 const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 
@@ -59,6 +70,8 @@ impl RtnlMessage {
             }
             RtnlMessage::NewNeighbour(neighbour) => neighbour,
             RtnlMessage::NewNsId(nsid) | RtnlMessage::GetNsId(nsid) => nsid,
+            RtnlMessage::NewQdisc(tc) | RtnlMessage::DelQdisc(tc) | RtnlMessage::GetQdisc(tc) => tc,
+            RtnlMessage::NewFilter(tc) | RtnlMessage::GetFilter(tc) => tc,
             RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) => return None,
         })
     }
@@ -77,6 +90,11 @@ impl NetlinkSerializable for RtnlMessage {
             RtnlMessage::DelRoute(_) => RTM_DELROUTE,
             RtnlMessage::GetRoute(_) => RTM_GETROUTE,
             RtnlMessage::NewNeighbour(_) => RTM_NEWNEIGH,
+            RtnlMessage::NewQdisc(_) => RTM_NEWQDISC,
+            RtnlMessage::DelQdisc(_) => RTM_DELQDISC,
+            RtnlMessage::GetQdisc(_) => RTM_GETQDISC,
+            RtnlMessage::NewFilter(_) => RTM_NEWTFILTER,
+            RtnlMessage::GetFilter(_) => RTM_GETTFILTER,
             RtnlMessage::NewNsId(_) => RTM_NEWNSID,
             RtnlMessage::GetNsId(_) => RTM_GETNSID,
         }
@@ -103,6 +121,8 @@ impl NetlinkDeserializable for RtnlMessage {
             RTM_DELLINK => described::read(payload).map(RtnlMessage::LinkGone),
             RTM_NEWADDR => AddressMessage::parse(payload).map(RtnlMessage::NewAddress),
             RTM_NEWROUTE => RouteMessage::parse(payload).map(RtnlMessage::NewRoute),
+            RTM_NEWQDISC => Tc::read(payload).map(RtnlMessage::NewQdisc),
+            RTM_NEWTFILTER => Tc::read(payload).map(RtnlMessage::NewFilter),
             RTM_NEWNSID => NsidMessage::parse(payload).map(RtnlMessage::NewNsId),
             other => Err(DecodeError::from(format!("message type {other} was not asked for"))),
         }
