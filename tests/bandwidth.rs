@@ -81,6 +81,7 @@ fn runs_at(rate: f64, bytes: u64, took: Duration) {
     assert!((0.9..1.1).contains(&(measured / rate)), "{measured} bits per second instead of {rate}");
 }
 
+// CAP-16
 #[test]
 fn both_directions_run_at_the_rate_that_was_asked_for_and_a_neighbour_at_its_own() {
     lab(|host| {
@@ -212,6 +213,7 @@ fn a_failed_add_leaves_nothing() {
     });
 }
 
+// CHK-09
 #[test]
 fn check_names_each_thing_that_is_gone() {
     lab_with(OURS, |host| {
@@ -295,7 +297,7 @@ fn status_tries_it_where_nobody_sees_it() {
     });
 }
 
-// INP-21
+// INP-21, CAP-15, CAP-18
 #[test]
 fn bad_input_is_told_and_nothing_is_touched() {
     lab_with(OURS, |host| {
