@@ -55,3 +55,4 @@ mod tidy;
 mod tuning;
 mod version;
 mod veth;
+mod vlan;

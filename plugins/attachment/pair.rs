@@ -162,7 +162,7 @@ impl<'a> Sides<'a> {
 }
 
 /// A MAC that is higher than the usual ones: locally administered as before, unicast as before.
-fn high(Mac([_, rest @ ..]): Mac) -> Mac {
+pub fn high(Mac([_, rest @ ..]): Mac) -> Mac {
     let [a, b, c, d, e] = rest;
     Mac([0xfe, a, b, c, d, e])
 }

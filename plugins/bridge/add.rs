@@ -15,6 +15,7 @@ use linux::rtnl::Rtnl;
 use linux::veth::Pair;
 
 use crate::attachment::lease::Lease;
+use crate::attachment::mark;
 use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::bridge::conf::{Addressing, Conf, Raw, Reflection};
@@ -64,7 +65,7 @@ impl Joining<'_> {
         let (lease, plan) = self.obtain(trail)?;
         let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
-        trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
+        let gateway = trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
         if let (Some(masquerade), Some(plan)) = (&self.masquerade, &plan) {
             masquerade.ensure(trail, &mut claim, &self.add.attachment, &plan.container.addresses)?;
         }
@@ -75,6 +76,7 @@ impl Joining<'_> {
         let port = Port { hairpin: conf.reflection == Reflection::Hairpin, isolated: conf.isolated };
         let pair =
             sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: Some((&bridge, port)) }, lease)?;
+        trail.step(|| self.join_vlans(&bridge, &pair))?;
         let host_end = match &plan {
             Some(plan) => {
                 trail.step(|| sides.configure(&plan.container, &pair))?;
@@ -91,7 +93,8 @@ impl Joining<'_> {
         let bridge =
             sides.host.link_by_index(bridge.index).doing(|| "look at the bridge".into())?.unwrap_or(bridge);
         let container = sides.container_end(self.add, mac, host_end.mtu);
-        let interfaces = vec![on_host(&bridge), on_host(&host_end), container];
+        let mut interfaces = vec![on_host(&bridge), on_host(&host_end), container];
+        interfaces.extend(gateway.as_ref().map(on_host));
         let result = match plan {
             Some(Plan { ips, routes, dns, .. }) => {
                 Success { interfaces, ips, routes, dns, ..Success::default() }
@@ -106,6 +109,12 @@ impl Joining<'_> {
         let Some(plugin) = self.conf.addressing.plugin() else { return Ok((Lease::none(), None)) };
         let (lease, given) = Lease::obtain(trail, Delegate::find(plugin, &self.add.call)?)?;
         Ok((lease, Some(plan(&self.add.attachment, self.conf, given)?)))
+    }
+
+    fn join_vlans(&self, bridge: &Link, pair: &Pair) -> Result<()> {
+        let Some(vlans) = self.conf.tagging.membership() else { return Ok(()) };
+        let name = mark::host_end(self.sides.attachment)?;
+        vlans.join(&self.sides.host, bridge, pair.host, name.as_str())
     }
 
     fn set_up(&self, pair: &Pair) -> Result<()> {

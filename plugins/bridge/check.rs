@@ -27,6 +27,7 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let bridge = bridge(&host, check, &conf)?;
     let port = compare::host_end(&host, check, &container)?;
     is_port(&port, &bridge, &conf)?;
+    conf.tagging.check(&host, &bridge, &port)?;
     if conf.addressing != Addressing::LeftDown {
         container.is_up()?;
         forwards(&host, &port)?;
@@ -104,12 +105,17 @@ fn has_gateways(host: &Rtnl, bridge: &Link, check: &Check, container: &Container
     if conf.gateway == Gateway::No {
         return Ok(());
     }
-    let name = &bridge.name;
-    let present = host.addresses_of(bridge.index).doing(|| format!("list the addresses of {name}"))?;
+    let in_vlan = conf.tagging.membership().map(|vlans| vlans.check_gateway(host, bridge));
+    let in_vlan = in_vlan.transpose()?.flatten();
+    let (Link { name, index, .. }, place) = match &in_vlan {
+        Some(link) => (link, "interface"),
+        None => (bridge, "bridge"),
+    };
+    let present = host.addresses_of(*index).doing(|| format!("list the addresses of {name}"))?;
     for ip in container.ips(check) {
         let address = ip.gateway.and_then(|gateway| IpNetwork::new(gateway, ip.address.prefix()).ok());
         if let Some(missing) = address.filter(|address| !present.iter().any(|it| it.net == *address)) {
-            return Err(Error::internal(format!("Failed to find Gateway {missing} on bridge {name}")));
+            return Err(Error::internal(format!("Failed to find Gateway {missing} on {place} {name}")));
         }
     }
     Ok(())

@@ -7,12 +7,12 @@ use cni::delegate::Ipam;
 use cni::error::{Code, Error, OrFail, Result};
 use cni::name::{IfName, PluginName};
 use cni::result::Dns;
-use cni::value::Value;
 use linux::mac::Mac;
 use serde::Deserialize;
 
 use crate::attachment::masquerade::Backend;
 use crate::attachment::mtu;
+use crate::bridge::vlan::{Item, Tagging};
 
 /// As written: the keys of the Go plugin, 1.9.1.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Raw {
     hairpin_mode: bool,
     promisc_mode: bool,
     vlan: i64,
-    vlan_trunk: Option<Vec<Value>>,
+    vlan_trunk: Option<Vec<Option<Item>>>,
     preserve_default_vlan: bool,
     macspoofchk: bool,
     enabledad: bool,
@@ -71,6 +71,8 @@ pub struct Conf {
     pub spoof_check: bool,
     /// What containers send out of their subnets carries the host's address, by whom.
     pub masquerade: Option<Backend>,
+    /// The VLANs that the port is in.
+    pub tagging: Tagging,
     /// IPv6 duplicate address detection in the container.
     pub dad: bool,
     /// The container end's MAC; `None` is a random one.
@@ -128,10 +130,8 @@ impl Conf {
     /// What the configuration of this call means.
     ///
     /// # Errors
-    /// [`Code::CONFIG`] with key and value, for what makes no sense; [`Code::UNSUPPORTED_FIELD`] for what this version
-    /// cannot do: an attachment that silently lacked it would be worse than none.
+    /// [`Code::CONFIG`] with key and value, for what makes no sense.
     pub fn meant(raw: Raw, call: &Call) -> Result<Conf> {
-        raw.refuse_unsupported()?;
         let addressing = match (raw.ipam.plugin, raw.disable_container_interface) {
             (Some(_), true) => {
                 return Err(Error::config("cannot use IPAM when DisableContainerInterface flag is set"));
@@ -154,8 +154,12 @@ impl Conf {
             (false, true) => Gateway::Address,
             (false, false) => Gateway::No,
         };
+        let bridge = bridge_name(raw.bridge.as_deref().unwrap_or("cni0"))?;
+        let address = (gateway != Gateway::No).then_some(&bridge);
+        let trunk = raw.vlan_trunk.as_deref();
+        let tagging = Tagging::meant(raw.vlan, trunk, raw.preserve_default_vlan, address)?;
         Ok(Conf {
-            bridge: bridge_name(raw.bridge.as_deref().unwrap_or("cni0"))?,
+            bridge,
             gateway,
             force_address: raw.force_address,
             mtu: mtu::meant(raw.mtu)?,
@@ -163,24 +167,12 @@ impl Conf {
             isolated: raw.port_isolation,
             spoof_check: raw.macspoofchk,
             masquerade: Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?,
+            tagging,
             dad: raw.enabledad,
             mac: mac(&[&raw.runtime_config.mac, &raw.args.cni.mac, &call.args.get("MAC").map(String::from)])?,
             addressing,
             dns: raw.dns,
         })
-    }
-}
-
-impl Raw {
-    fn refuse_unsupported(&self) -> Result<()> {
-        let refuse = |key: &str, value: String| {
-            Err(Error::new(Code::UNSUPPORTED_FIELD, format!("{key}: {value} is not supported yet")))
-        };
-        match self {
-            Raw { vlan, .. } if *vlan != 0 => refuse("vlan", vlan.to_string()),
-            Raw { vlan_trunk: Some(trunk), .. } => refuse("vlanTrunk", format!("a list of {}", trunk.len())),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -238,6 +230,10 @@ mod tests {
             (r#","bridge":"""#, "bridge"),
             (r#","mtu":-1"#, "-1"),
             (r#","mtu":65536"#, "65536"),
+            (r#","vlan":4095"#, "4095"),
+            (r#","vlanTrunk":[{"MinId":9,"maxid":5}]"#, "minID is greater than maxID"),
+            (r#","vlanTrunk":[null]"#, "incorrect trunk parameter"),
+            (r#","bridge":"a-long-name","vlan":1000,"isGateway":true"#, "a-long-name.1000"),
             (r#","runtimeConfig":{"mac":"zz"}"#, "zz"),
             (r#","runtimeConfig":{"mac":"01:00:5e:00:00:01"}"#, "01:00:5e:00:00:01"),
         ] {
@@ -257,12 +253,5 @@ mod tests {
             mac(&format!(r#","RuntimeConfig":{{"mac":"02:00:00:00:00:01"}}{args}"#)),
             "02:00:00:00:00:01"
         );
-    }
-
-    #[test]
-    fn what_cannot_be_done_is_not_silently_left_out() {
-        for keys in [r#","vlan":5"#, r#","vlanTrunk":[{"id":5}]"#] {
-            assert_eq!(meant(keys).unwrap_err().code(), Code::UNSUPPORTED_FIELD, "{keys}");
-        }
     }
 }

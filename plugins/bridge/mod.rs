@@ -2,6 +2,7 @@
 //!
 //! - [`conf`]: the configuration, as written and as meant;
 //! - [`plan`]: what ADD will do, decided before anything is touched;
+//! - [`vlan`]: the VLANs that a port is in;
 //! - [`shared`]: the bridge itself, which is never undone;
 //! - [`spoof`]: who may send from which MAC address;
 //! - [`add`], [`del`], [`check`]: the verbs.
@@ -20,6 +21,7 @@ pub mod plan;
 
 pub mod shared;
 pub mod spoof;
+pub mod vlan;
 
 pub mod add;
 pub mod check;

@@ -92,6 +92,7 @@ fn gateways(gateway: Gateway, ips: &[Ip]) -> Vec<IpNetwork> {
 mod tests {
     use super::*;
     use crate::bridge::conf::{Addressing, Reflection};
+    use crate::bridge::vlan::Tagging;
 
     fn conf(gateway: Gateway) -> Conf {
         Conf {
@@ -103,6 +104,7 @@ mod tests {
             isolated: false,
             spoof_check: false,
             masquerade: None,
+            tagging: Tagging::None,
             dad: false,
             mac: None,
             addressing: Addressing::Ipam("x".parse().unwrap()),

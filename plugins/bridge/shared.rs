@@ -16,13 +16,13 @@ use crate::bridge::conf::{Conf, Reflection};
 /// Looks for the bridge, before anything is touched.
 ///
 /// # Errors
-/// The name is taken by a link of another kind.
+/// The name is taken by a link of another kind; the network has VLANs, and the kernel's bridges have none.
 pub fn find_bridge(host: &Rtnl, conf: &Conf) -> Result<Option<Link>> {
     let name = conf.bridge.as_str();
     let found = host.link_by_name(name).doing(|| format!("look up bridge {name:?}"))?;
     match found {
         Some(link) if !link.is_kind("bridge") => Err(not_a_bridge(name)),
-        found => Ok(found),
+        found => conf.tagging.refuse_kernel_without(found.as_ref()).map(|()| found),
     }
 }
 
@@ -38,7 +38,8 @@ pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Li
     let name = conf.bridge.as_str();
     let doing = || format!("failed to create bridge {name:?}");
     // An explicit MAC: otherwise it would change with the ports, and systemd's MACAddressPolicy would set another.
-    let wanted = BridgeSpec { name, mac: Mac::random(), mtu: conf.mtu, vlan_filtering: false };
+    let wanted =
+        BridgeSpec { name, mac: Mac::random(), mtu: conf.mtu, vlan_filtering: conf.tagging.filters() };
     let ensured = found.map_or_else(|| host.ensure_bridge(&wanted), |link| Ok(Ensured::Found(link)));
     let link = match ensured.doing(doing)? {
         Ensured::Made(link) => {
@@ -52,6 +53,7 @@ pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Li
         Ensured::Found(link) if link.is_kind("bridge") => link,
         Ensured::Found(_) => return Err(not_a_bridge(name)),
     };
+    conf.tagging.ensure_filtering(host, &link)?;
     if !link.up {
         host.set_up(link.index).doing(doing)?;
     }
@@ -61,32 +63,54 @@ pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Li
     Ok(link)
 }
 
-/// Makes sure that the bridge has these addresses and that the host forwards for their families.
+/// Makes sure that the host has these addresses, on the bridge or on its link in the VLAN, which it gives, and that it
+/// forwards for their families.
 ///
 /// # Errors
-/// The bridge has other addresses and `forceAddress` is not set; the error shows both.
-pub fn ensure_gateways(host: &Rtnl, bridge: &Link, gateways: &[IpNetwork], conf: &Conf) -> Result<()> {
+/// There are other addresses and `forceAddress` is not set; the error shows both.
+pub fn ensure_gateways(
+    host: &Rtnl,
+    bridge: &Link,
+    gateways: &[IpNetwork],
+    conf: &Conf,
+) -> Result<Option<Link>> {
     if gateways.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let doing = || "failed to set bridge addr".to_string();
-    let present = host.addresses_of(bridge.index).doing(doing)?;
+    let in_vlan = conf.tagging.membership().map(|vlans| vlans.ensure_gateway(host, bridge));
+    let in_vlan = in_vlan.transpose()?.flatten();
+    let (link, deed) = match &in_vlan {
+        Some(link) => (link, "failed to set vlan interface for bridge with addr"),
+        None => (bridge, "failed to set bridge addr"),
+    };
+    ensure_addresses(host, link, gateways, conf.force_address, deed)?;
+    forwarding::ensure(gateways).map(|()| in_vlan)
+}
+
+fn ensure_addresses(
+    host: &Rtnl,
+    link: &Link,
+    gateways: &[IpNetwork],
+    force: bool,
+    deed: &'static str,
+) -> Result<()> {
+    let doing = || deed.to_string();
+    let present = host.addresses_of(link.index).doing(doing)?;
     for gateway in gateways.iter().filter(|gateway| !present.iter().any(|address| address.net == **gateway)) {
         let conflicts: Vec<&Address> =
             present.iter().filter(|it| conflict(it.net, *gateway, gateways)).collect();
-        if let (Some(first), false) = (conflicts.first(), conf.force_address) {
-            let text = format!("{:?} already has an IP address different from {gateway}", bridge.name);
-            let text = format!("failed to set bridge addr: {text}");
+        if let (Some(first), false) = (conflicts.first(), force) {
+            let text = format!("{deed}: {:?} already has an IP address different from {gateway}", link.name);
             return Err(
                 Error::internal(text).details(format!("it has {}, and forceAddress is not set", first.net))
             );
         }
         for address in conflicts {
-            host.delete_address(bridge.index, address.net).doing(doing)?;
+            host.delete_address(link.index, address.net).doing(doing)?;
         }
-        add_gateway(host, bridge, *gateway).doing(doing)?;
+        add_gateway(host, link, *gateway).doing(doing)?;
     }
-    forwarding::ensure(gateways)
+    Ok(())
 }
 
 /// IPv4: any other address is in the way. IPv6: one of an overlapping network. What we are about to add is not.
@@ -101,17 +125,17 @@ fn conflict(present: IpNetwork, wanted: IpNetwork, ours: &[IpNetwork]) -> bool {
     }
 }
 
-fn add_gateway(host: &Rtnl, bridge: &Link, gateway: IpNetwork) -> Result<()> {
+fn add_gateway(host: &Rtnl, link: &Link, gateway: IpNetwork) -> Result<()> {
     let flags = AddressFlags { nodad: true, noprefixroute: false };
-    match host.add_address(bridge.index, gateway, flags) {
+    match host.add_address(link.index, gateway, flags) {
         // A neighbour's ADD was faster.
         Err(error) if error.is_exists() => return Ok(()),
-        added => added.doing(|| format!("could not add IP address {gateway} to {:?}", bridge.name))?,
+        added => added.doing(|| format!("could not add IP address {gateway} to {:?}", link.name))?,
     }
     // A bridge that somebody else made takes the lowest MAC of its ports unless it is told one; containers remember the
     // gateway's.
-    match bridge.mac.filter(|mac| mac.is_usable()) {
-        Some(mac) => host.set_mac(bridge.index, mac).doing(|| "could not set bridge's mac".into()),
+    match link.mac.filter(|mac| mac.is_usable() && link.is_kind("bridge")) {
+        Some(mac) => host.set_mac(link.index, mac).doing(|| "could not set bridge's mac".into()),
         None => Ok(()),
     }
 }

@@ -31,7 +31,7 @@
 //! - `JACKFIELD_NO_SKIPS=1`: a test that cannot run here fails instead of being counted and named.
 //!
 //! Where the Go plugins answer differently and the difference is meant, a test asserts both answers as a pair
-//! (`Outcome::fails_or`, `Host::differs`) under a key of `differences::TABLE`; docs/differences.md explains
+//! (`Outcome::fails_or`, `Host::differs`) under a key of `differences::all`; docs/differences.md explains
 //! each key, and tests/conformance.rs holds the two together.
 
 pub mod attach;

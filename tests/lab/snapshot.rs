@@ -10,6 +10,7 @@ use super::place::{self, Place};
 /// One shell for all witnesses of a place; `@` starts each answer.
 const LOOK: &str = "
 echo @link; ip -j -d link
+echo @vlan; bridge -j vlan
 echo @addr; ip -j addr
 echo @route4; ip -j -4 route show table all
 echo @route6; ip -j -6 route show table all
@@ -52,6 +53,7 @@ impl Snapshot {
             match kind {
                 "sysctl" => sysctls(body, &mut facts),
                 "link" => links(body, &mut facts),
+                "vlan" => vlans(body, &mut facts),
                 "addr" => addresses(body, &mut facts),
                 "nft" => rules(body, &mut facts),
                 "xt4" | "xt6" => legacy_rules(kind, body, &mut facts),
@@ -133,6 +135,13 @@ fn links(body: &str, facts: &mut BTreeMap<String, String>) {
             }
         }
         facts.insert(key, link.to_string());
+    }
+}
+
+/// The VLANs of ports and bridges.
+fn vlans(body: &str, facts: &mut BTreeMap<String, String>) {
+    for member in place::parse(body) {
+        facts.insert(format!("vlan/{}", name(&member, "ifname")), member["vlans"].to_string());
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::differences;
@@ -35,6 +36,36 @@ pub enum Need {
     Kernel(u32, u32),
     /// The tables of iptables-legacy, which some kernels keep from user namespaces and others no longer have.
     IptablesLegacy,
+    /// A kernel that can do this.
+    Has(Feature),
+    /// A kernel that cannot.
+    Lacks(Feature),
+}
+
+/// What a kernel may be built without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Bridges that tell VLANs apart.
+    BridgeVlans,
+    /// Links that add and take away the tag of one VLAN (802.1q).
+    TaggedLinks,
+}
+
+impl Feature {
+    /// Whether this kernel has it: tried once in each run.
+    fn is_here(self) -> bool {
+        static TRIED: [OnceLock<bool>; 2] = [OnceLock::new(), OnceLock::new()];
+        let (tried, script) = match self {
+            Feature::BridgeVlans => (&TRIED[0], "ip link add dev br0 type bridge vlan_filtering 1"),
+            Feature::TaggedLinks => (
+                &TRIED[1],
+                "ip link add dev up0 type veth && ip link set dev up0 up && \
+                 ip link add link up0 name tag0 type vlan id 5",
+            ),
+        };
+        let works = || nowhere().args(["sh", "-c", script]).output().expect("unshare(1)").status.success();
+        *tried.get_or_init(works)
+    }
 }
 
 impl Need {
@@ -50,6 +81,14 @@ impl Need {
             Need::Kernel(major, minor) if kernel() >= (major, minor) => None,
             Need::Kernel(major, minor) => Some(format!("needs Linux {major}.{minor}")),
             Need::IptablesLegacy => no_iptables_legacy(),
+            Need::Has(feature) if feature.is_here() => None,
+            Need::Has(feature) => {
+                // The second kernel is there for what this one may lack.
+                assert!(variable("JACKFIELD_GUEST").is_none(), "the guest's kernel has no {feature:?}");
+                Some(format!("needs a kernel with {feature:?} (make test-guest has one)"))
+            }
+            Need::Lacks(feature) if !feature.is_here() => None,
+            Need::Lacks(feature) => Some(format!("needs a kernel without {feature:?}")),
         }
     }
 }
@@ -70,15 +109,22 @@ pub fn enter(needs: &[Need], test: impl FnOnce(&Host)) {
     }
 }
 
-/// What iptables-legacy says of a namespace such as a test's, where it cannot work there.
-fn no_iptables_legacy() -> Option<String> {
+/// For a program that is to run in a network namespace such as a test's, and leave nothing.
+fn nowhere() -> Command {
     let mut unshare = Command::new("unshare");
     if !is_root_lab() {
         unshare.args(["--user", "--map-root-user"]);
     }
-    unshare.args(["--net", "iptables-legacy", "-t", "nat", "-S"]);
+    unshare.arg("--net").env("PATH", super::call::PATH);
+    unshare
+}
+
+/// What iptables-legacy says of a namespace such as a test's, where it cannot work there.
+fn no_iptables_legacy() -> Option<String> {
+    let mut iptables = nowhere();
+    iptables.args(["iptables-legacy", "-t", "nat", "-S"]);
     // A world has a /run of its own; here nobody may write to it.
-    let output = unshare.env("PATH", super::call::PATH).env("XTABLES_LOCKFILE", "/dev/null").output();
+    let output = iptables.env("XTABLES_LOCKFILE", "/dev/null").output();
     match output {
         Ok(output) if output.status.success() => None,
         Ok(output) => {

@@ -16,7 +16,7 @@
 //! - [`netns`]: namespaces opened, made and visited; [`named`]: those that have a name in `/run/netns`;
 //!   [`nsid`]: the numbers by which the kernel refers to them;
 //! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
-//! - [`mac`], [`link`], [`veth`], [`bridge`]: network interfaces;
+//! - [`mac`], [`link`], [`veth`], [`bridge`], [`vlan`]: network interfaces, and who hears whom on a bridge;
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
 //! - [`qdisc`]: how fast a link sends;
 //! - [`nft`]: packet filtering and address translation, by nf_tables;
@@ -49,3 +49,4 @@ pub mod qdisc;
 pub mod route;
 pub mod sysctl;
 pub mod veth;
+pub mod vlan;

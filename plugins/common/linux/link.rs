@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::link::described::Described;
 use crate::mac::Mac;
 use crate::rtnl::{Part, Request, Rtnl};
+use crate::vlan::Filtering;
 
 /// A link as the kernel described it at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Link {
     pub group: u32,
     /// Its options as a port of a bridge.
     pub port: Option<Port>,
+    /// What it does with VLANs, if it is a bridge, and the kernel's bridges can tell them apart.
+    pub filtering: Option<Filtering>,
 }
 
 impl Link {

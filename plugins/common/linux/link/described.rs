@@ -4,11 +4,14 @@
 //! newer than the library must not stop a container from getting its address, and the code for all of it would be a tenth
 //! of each program.
 
-use netlink_packet_core::{DecodeError, NlasIterator, parse_i32, parse_string, parse_u8, parse_u32};
+use netlink_packet_core::{
+    DecodeError, NlasIterator, parse_i32, parse_string, parse_u8, parse_u16, parse_u32,
+};
 
 use crate::bridge::Port;
 use crate::link::{Link, OperState};
 use crate::mac::Mac;
+use crate::vlan::{Filtering, VlanId};
 
 /// include/uapi/linux/if_link.h, if.h and if_bridge.h.
 const IFLA_ADDRESS: u16 = 1;
@@ -24,8 +27,11 @@ const IFLA_GROUP: u16 = 27;
 const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFF_UP: u32 = 1;
@@ -74,6 +80,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
         promiscuity: 0,
         group: 0,
         port: None,
+        filtering: None,
     };
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
@@ -103,12 +110,28 @@ fn read_kind(link: &mut Link, parts: &[u8]) -> Result<(), DecodeError> {
         let part = part?;
         match part.kind() {
             IFLA_INFO_KIND => link.kind = Some(parse_string(part.value())?),
+            IFLA_INFO_DATA if link.is_kind("bridge") => link.filtering = read_filtering(part.value())?,
             IFLA_INFO_SLAVE_KIND => is_bridge_port = parse_string(part.value())? == "bridge",
             IFLA_INFO_SLAVE_DATA if is_bridge_port => link.port = Some(read_port(part.value())?),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// A kernel whose bridges cannot tell VLANs apart says so of each bridge, but has no word for what only the others have.
+fn read_filtering(options: &[u8]) -> Result<Option<Filtering>, DecodeError> {
+    let mut on = false;
+    let mut default_pvid = None;
+    for option in NlasIterator::new(options) {
+        let option = option?;
+        match option.kind() {
+            IFLA_BR_VLAN_FILTERING => on = parse_u8(option.value())? != 0,
+            IFLA_BR_VLAN_DEFAULT_PVID => default_pvid = Some(VlanId::new(parse_u16(option.value())?)),
+            _ => {}
+        }
+    }
+    Ok(default_pvid.map(|default_pvid| Filtering { on, default_pvid }))
 }
 
 fn read_port(options: &[u8]) -> Result<Port, DecodeError> {
@@ -174,6 +197,24 @@ mod tests {
         assert_eq!((link.index, link.name.as_str(), link.up, link.oper_up()), (7, "veth0", true, true));
         assert!(link.is_kind("veth"));
         assert_eq!(link.port, Some(Port { hairpin: true, isolated: false }));
+    }
+
+    #[test]
+    fn a_bridge_says_what_it_does_with_vlans_where_the_kernel_can() {
+        let described = |options: &[Vec<u8>]| {
+            let parts =
+                [attribute(IFLA_INFO_KIND, b"bridge\0"), attribute(IFLA_INFO_DATA, &options.concat())];
+            match read(&message(AF_UNSPEC, &[attribute(IFLA_LINKINFO, &parts.concat())])) {
+                Ok(Described::Link(link)) => link.filtering,
+                other => panic!("{other:?} is no link"),
+            }
+        };
+        let on = |value| attribute(IFLA_BR_VLAN_FILTERING, &[value]);
+        let pvid = |value: u16| attribute(IFLA_BR_VLAN_DEFAULT_PVID, &value.to_ne_bytes());
+        assert_eq!(described(&[on(0)]), None);
+        let usual = Filtering { on: false, default_pvid: Some(VlanId::USUAL) };
+        assert_eq!(described(&[on(0), pvid(1)]), Some(usual));
+        assert_eq!(described(&[on(1), pvid(0)]), Some(Filtering { on: true, default_pvid: None }));
     }
 
     #[test]

@@ -12,12 +12,15 @@ use netlink_packet_route::route::RouteMessage;
 
 use crate::link::described::{self, Described};
 use crate::qdisc::message::Tc;
+use crate::vlan::{self, Vlans};
 
 /// A request or an answer. The library's own type of this kind can also read and write traffic control, statistics, rules
 /// and more, and every program would carry all of that: two hundred kilobytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RtnlMessage {
     NewLink(LinkMessage),
+    /// A bridge's port, or a bridge as one of its own.
+    SetLink(LinkMessage),
     DelLink(LinkMessage),
     GetLink(LinkMessage),
     NewAddress(AddressMessage),
@@ -34,6 +37,9 @@ pub(crate) enum RtnlMessage {
     GetQdisc(Tc),
     NewFilter(Tc),
     GetFilter(Tc),
+    GetVlans(vlan::Question),
+    /// An answer: RTM_NEWVLAN as we read it.
+    Vlans(Vlans),
     /// An answer: RTM_NEWLINK as we read it.
     Link(Described),
     /// An event: RTM_DELLINK as we read it.
@@ -44,6 +50,7 @@ pub(crate) enum RtnlMessage {
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
@@ -58,12 +65,15 @@ const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
+const RTM_NEWVLAN: u16 = 112;
+const RTM_GETVLAN: u16 = 114;
 
 impl RtnlMessage {
     /// What to send; nothing, for what is only ever read.
     fn body(&self) -> Option<&dyn Emitable> {
         Some(match self {
-            RtnlMessage::NewLink(link) | RtnlMessage::DelLink(link) | RtnlMessage::GetLink(link) => link,
+            RtnlMessage::NewLink(link) | RtnlMessage::SetLink(link) => link,
+            RtnlMessage::DelLink(link) | RtnlMessage::GetLink(link) => link,
             RtnlMessage::NewAddress(it) | RtnlMessage::DelAddress(it) | RtnlMessage::GetAddress(it) => it,
             RtnlMessage::NewRoute(route) | RtnlMessage::DelRoute(route) | RtnlMessage::GetRoute(route) => {
                 route
@@ -72,7 +82,8 @@ impl RtnlMessage {
             RtnlMessage::NewNsId(nsid) | RtnlMessage::GetNsId(nsid) => nsid,
             RtnlMessage::NewQdisc(tc) | RtnlMessage::DelQdisc(tc) | RtnlMessage::GetQdisc(tc) => tc,
             RtnlMessage::NewFilter(tc) | RtnlMessage::GetFilter(tc) => tc,
-            RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) => return None,
+            RtnlMessage::GetVlans(question) => question,
+            RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) | RtnlMessage::Vlans(_) => return None,
         })
     }
 }
@@ -81,6 +92,7 @@ impl NetlinkSerializable for RtnlMessage {
     fn message_type(&self) -> u16 {
         match self {
             RtnlMessage::NewLink(_) | RtnlMessage::Link(_) => RTM_NEWLINK,
+            RtnlMessage::SetLink(_) => RTM_SETLINK,
             RtnlMessage::DelLink(_) | RtnlMessage::LinkGone(_) => RTM_DELLINK,
             RtnlMessage::GetLink(_) => RTM_GETLINK,
             RtnlMessage::NewAddress(_) => RTM_NEWADDR,
@@ -97,6 +109,8 @@ impl NetlinkSerializable for RtnlMessage {
             RtnlMessage::GetFilter(_) => RTM_GETTFILTER,
             RtnlMessage::NewNsId(_) => RTM_NEWNSID,
             RtnlMessage::GetNsId(_) => RTM_GETNSID,
+            RtnlMessage::GetVlans(_) => RTM_GETVLAN,
+            RtnlMessage::Vlans(_) => RTM_NEWVLAN,
         }
     }
 
@@ -124,6 +138,7 @@ impl NetlinkDeserializable for RtnlMessage {
             RTM_NEWQDISC => Tc::read(payload).map(RtnlMessage::NewQdisc),
             RTM_NEWTFILTER => Tc::read(payload).map(RtnlMessage::NewFilter),
             RTM_NEWNSID => NsidMessage::parse(payload).map(RtnlMessage::NewNsId),
+            RTM_NEWVLAN => vlan::read(payload).map(RtnlMessage::Vlans),
             other => Err(DecodeError::from(format!("message type {other} was not asked for"))),
         }
     }
