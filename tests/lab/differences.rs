@@ -3,7 +3,7 @@
 //! A test that asserts such a pair names the key; a key that no test names, or that the page does not explain,
 //! fails tests/conformance.rs.
 
-mod bridge;
+mod links;
 
 /// One pair of answers.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ const fn pair(
 
 /// All pairs.
 pub fn all() -> impl Iterator<Item = &'static Difference> {
-    [TABLE, bridge::TABLE].into_iter().flatten()
+    [TABLE, links::TABLE].into_iter().flatten()
 }
 
 const TABLE: &[Difference] = &[
@@ -52,28 +52,10 @@ const TABLE: &[Difference] = &[
         "random order, no undo; sysctls and the MTU of the result stay; files of vanished containers stay",
     ),
     pair(
-        "spoof-first",
-        "",
-        "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down",
-        "chains of each container, by exec of nft, after the link is there; left by a DEL without its namespace",
-    ),
-    pair(
-        "masquerade",
-        "ADD-16",
-        "`ipMasq` by nftables in a table of ours; the last container takes it away",
-        "v1.1 knows iptables alone, a chain for each container; empty built-in chains stay",
-    ),
-    pair(
         "purge",
         "GC-01",
         "`cnitool purge` removes what the plugins left of attachments whose links are gone",
         "cnitool has no such command",
-    ),
-    pair(
-        "iptables-two-subnets",
-        "ADD-16",
-        "by iptables, every subnet of the container is let through before anything is masqueraded",
-        "rules are appended address by address: the second subnet's own traffic is masqueraded",
     ),
     pair(
         "spec-1.1.0",
@@ -240,12 +222,6 @@ const TABLE: &[Difference] = &[
         "an error, unless IgnoreUnknown is set",
     ),
     pair(
-        "first-add",
-        "ADD-13",
-        "an ADD works after a first one that failed in IPAM",
-        "it fails once: could not set bridge's mac",
-    ),
-    pair(
         "prev-add",
         "CHN-02",
         "prevResult of ADD is kept, our own entries are added behind it",
@@ -291,63 +267,6 @@ const TABLE: &[Difference] = &[
     ),
     pair("check-prev", "CHK-03", "CHECK of loopback needs prevResult too", "it passes without"),
     pair(
-        "mac-explicit",
-        "ADD-04",
-        "a bridge that we make keeps the MAC it was born with",
-        "it follows its ports until it has an address",
-    ),
-    pair(
-        "default-twice",
-        "ADD-07",
-        "isDefaultGateway and a default route without `gw` are one route",
-        "they collide: file exists",
-    ),
-    pair(
-        "disable-container-interface",
-        "ADD-01",
-        "disableContainerInterface leaves the container end down",
-        "plugins before v1.4 do not know it",
-    ),
-    pair("mtu-checked", "WKK-04", "an MTU that no link can have is refused", "negative ones are ignored"),
-    pair(
-        "host-end-name",
-        "DEL-18 ADD-09",
-        "the host end's name is derived from the attachment",
-        "it is random",
-    ),
-    pair(
-        "ptp-gateway",
-        "ADD-07",
-        "an address without a gateway is refused before anything is made",
-        "an obscure fault of the kernel, or a link-scope default route",
-    ),
-    pair("ptp-one-subnet", "RES-03", "several addresses of one subnet share its gateway", "ADD fails"),
-    pair(
-        "ptp-check",
-        "CHK-07",
-        "CHECK looks at addresses and routes of the host too",
-        "the host side is not looked at",
-    ),
-    pair(
-        "enabledad",
-        "ADD-21",
-        "enabledad brings duplicate address detection back",
-        "plugins before v1.2 do not know it",
-    ),
-    pair(
-        "ra",
-        "ADD-01",
-        "router advertisements are off in the container where IPAM gave an IPv6 address or we are the gateway",
-        "they are accepted",
-    ),
-    pair(
-        "announcements",
-        "ADD-21",
-        "new addresses are announced once the bridge forwards: gratuitous ARP and neighbour advertisement",
-        "the ARP is sent before the port forwards, and lost; IPv6 is not announced",
-    ),
-    pair("queues", "ADD-01", "the host end has the ordinary queue length, 1000", "it has 0"),
-    pair(
         "signals",
         "ADD-13",
         "TERM, INT and HUP are held until the ADD is undone",
@@ -355,22 +274,10 @@ const TABLE: &[Difference] = &[
     ),
     pair("delegate-orphan", "DLG-15", "a delegate dies with the plugin that called it", "it lives on"),
     pair(
-        "keep-address",
-        "ADD-05",
-        "an IPv6 address survives its link going down",
-        "plugins before v1.2 lose it",
-    ),
-    pair(
         "lease-whole",
         "IPM-17 IPM-12",
         "a lease file appears whole; an empty one is the rubbish of a crash, and free",
         "it is made and then written; a crash leaves an empty one for ever",
-    ),
-    pair(
-        "ptp-dad",
-        "ADD-21",
-        "no duplicate address detection for addresses that were allocated",
-        "ADD with an IPv6 gateway waits for it",
     ),
     pair(
         "requested-order",
