@@ -1,8 +1,8 @@
 //! What an attachment is about to claim on the node, written down before it does.
 //!
 //! One file for each attachment and plugin, `/run/jackfield/attachments/<owner hash>.<plugin>`: a crash at any point leaves
-//! either no claim or a record of it. It dies with the boot, as the links do. It is written beside its place and linked into
-//! it, so nobody ever reads half of one. What not every attachment claims, and what is known only later, is a line of its
+//! either no claim or a record of it. It dies with the boot, as the links do. It is written before it has a name, so nobody ever
+//! reads half of one. What not every attachment claims, and what is known only later, is a line of its
 //! own each: a reader that finds one torn knows that there was something to claim.
 
 pub mod leftover;
@@ -19,8 +19,8 @@ use cni::name::{ContainerId, IfName, NetworkName};
 use linux::mac::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::mark;
 use crate::attachment::masquerade::Backend;
+use crate::attachment::{mark, whole};
 
 /// Where the records are.
 const FOLDER: &str = "/run/jackfield/attachments";
@@ -123,15 +123,8 @@ impl Claim {
         };
         let mut text = serde_json::to_vec(&whose).doing(doing)?;
         text.push(b'\n');
-        // Beside its place, under a name that nobody else uses: it is locked before anybody can find it.
-        let beside = place.with_extension(format!("{plugin}.{}", std::process::id()));
-        let file = write_locked(&beside, &text).doing(doing)?;
-        let placed = put_in_place(&beside, &place, attachment);
-        let tidied = fs::remove_file(&beside).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        placed.and(tidied.doing(doing)).map(|()| Claim { file })
+        let file = locked(Path::new(FOLDER), &text).doing(doing)?;
+        put_in_place(&file, &place, attachment).map(|()| Claim { file })
     }
 
     /// Adds the addresses whose masquerade is about to be claimed.
@@ -158,27 +151,21 @@ impl Claim {
     }
 }
 
-fn write_locked(file: &Path, text: &[u8]) -> std::io::Result<File> {
-    let mut lock = match File::create(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(FOLDER)?;
-            File::create(file)?
-        }
-        created => created?,
-    };
-    lock.lock()?;
-    lock.write_all(text)?;
-    Ok(lock)
+/// Locked before anybody can find it.
+fn locked(folder: &Path, text: &[u8]) -> std::io::Result<File> {
+    let mut file = whole::nameless(folder)?;
+    file.lock()?;
+    file.write_all(text)?;
+    Ok(file)
 }
 
-/// The first who links his record into the place has it. A record that is there is either under way, or a crash's and gives
-/// way.
-fn put_in_place(beside: &Path, place: &Path, attachment: &Attachment) -> Result<()> {
+/// The first whose record gets the name has it. A record that is there is either under way, or a crash's and gives way.
+fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<()> {
     let doing = || format!("write the attachment's record {}", place.display());
     loop {
-        match fs::hard_link(beside, place) {
+        match whole::name(file, place) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            linked => return linked.doing(doing),
+            named => return named.doing(doing),
         }
         let older = match File::open(place) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -194,7 +181,8 @@ fn put_in_place(beside: &Path, place: &Path, attachment: &Attachment) -> Result<
         // Whoever replaced it between our opening and our locking has the place now.
         let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         if fs::metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then))) {
-            return fs::rename(beside, place).doing(doing);
+            // While we hold its lock nobody else may.
+            fs::remove_file(place).doing(doing)?;
         }
     }
 }
@@ -332,10 +320,9 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let attachment = attachment();
         let place = folder.join("place");
-        let claim = |name: &str| {
-            let beside = folder.join(name);
-            let lock = write_locked(&beside, name.as_bytes()).unwrap();
-            put_in_place(&beside, &place, &attachment).map(|()| lock)
+        let claim = |text: &str| {
+            let file = locked(&folder, text.as_bytes()).unwrap();
+            put_in_place(&file, &place, &attachment).map(|()| file)
         };
         let first = claim("first").unwrap();
         assert!(claim("second").unwrap_err().msg().contains("another ADD of eth0 of container c1"));

@@ -1,15 +1,16 @@
 //! What was there before: the Go plugin's file `<container ID>_<interface>.json`, so that either can take down what the
 //! other has tuned. Sysctls and the network's name are members that the Go plugin skips.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Gc};
 use cni::error::{Faults, OrFail, Result};
 use cni::name::{ContainerId, IfName};
 use serde::{Deserialize, Serialize};
+
+use crate::attachment::whole;
 
 /// The state before ADD, of what ADD was about to change.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,19 +58,13 @@ impl Backup {
     pub fn keep(&self, before: &Before) -> Result<bool> {
         let doing = || format!("write {}", self.file.display());
         let text = serde_json::to_vec_pretty(before).doing(doing)?;
-        let beside = self.file.with_extension(format!("json.{}", std::process::id()));
-        if let Some(folder) = self.file.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).doing(doing)?;
-        }
-        // Somebody's with our process number, from before a crash.
-        let _ = fs::remove_file(&beside);
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside).doing(doing)?;
-        let placed = file.write_all(&text).and_then(|()| match fs::hard_link(&beside, &self.file) {
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let mut file = whole::nameless(folder).doing(doing)?;
+        let placed = file.write_all(&text).and_then(|()| match whole::name(&file, &self.file) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            linked => linked.map(|()| true),
+            named => named.map(|()| true),
         });
-        let tidied = fs::remove_file(&beside);
-        placed.and_then(|kept| tidied.map(|()| kept)).doing(doing)
+        placed.doing(doing)
     }
 
     /// What was there; `None` without a file, or with one that nobody can read.

@@ -26,7 +26,7 @@ pub enum Outcome {
     Kept,
 }
 
-/// Every file that is named like a record, also those that a crash has left beside their places.
+/// Every file that is named like a record.
 pub fn all() -> Vec<Leftover> {
     let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| {
@@ -59,7 +59,7 @@ impl Leftover {
         let doing = || format!("remove the record {}", self.file.display());
         let Ok(held) = File::open(&self.file) else { return Ok(Outcome::Kept) };
         // Shared, so that an ADD that meets us knows that it may wait.
-        if held.try_lock_shared().is_err() || self.belongs_to_the_living() || !is_stale()? {
+        if held.try_lock_shared().is_err() || !is_stale()? {
             return Ok(Outcome::Kept);
         }
         let now = fs::metadata(&self.file).map(|now| (now.dev(), now.ino()));
@@ -72,12 +72,5 @@ impl Leftover {
             (Ok(_) | Err(_), Ok(_)) => Ok(Outcome::Kept),
             (_, Err(error)) => Err::<Outcome, Error>(Error::internal(error.to_string())).doing(doing),
         }
-    }
-
-    /// A record that is being written is not in its place yet, and for a moment not locked either: it ends with the number of
-    /// its process.
-    fn belongs_to_the_living(&self) -> bool {
-        let number = self.file.extension().and_then(|end| end.to_str()?.parse::<u32>().ok());
-        number.is_some_and(|number| PathBuf::from(format!("/proc/{number}")).exists())
     }
 }

@@ -1,0 +1,35 @@
+//! Files that appear whole or not at all: written without a name (`O_TMPFILE` of open(2)), then given one. Whoever dies in
+//! between leaves nothing.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, OFlags, linkat};
+
+/// Opens a file without a name that will have one in this folder, which is made if it is not there.
+///
+/// # Errors
+/// What the file system says; `EOPNOTSUPP` from one that knows no such files.
+pub fn nameless(folder: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).mode(0o600).custom_flags(OFlags::TMPFILE.bits().cast_signed());
+    match options.open(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+            options.open(folder)
+        }
+        opened => opened,
+    }
+}
+
+/// Gives the file its name.
+///
+/// # Errors
+/// `AlreadyExists`: somebody else has it.
+pub fn name(file: &File, place: &Path) -> io::Result<()> {
+    let by_fd = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, by_fd.as_str(), CWD, place, AtFlags::SYMLINK_FOLLOW)?)
+}
