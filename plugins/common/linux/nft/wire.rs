@@ -185,7 +185,8 @@ impl Line {
                 }
                 let message = usize::try_from(place).ok().and_then(|place| batch.get(place.wrapping_sub(1)));
                 match (heard.errno(), message) {
-                    (Some(Errno::ERESTART), None) => return Ok(Outcome::Overtaken),
+                    // Said about the batch; or about a message whose module had to be loaded, while others had their turn.
+                    (Some(Errno::ERESTART), _) => return Ok(Outcome::Overtaken),
                     (Some(errno), None) => return Err(refused.unwrap_or(heard.refusal(errno, DOING))),
                     (Some(errno), Some(message)) => {
                         refused = refused.or(Some(heard.refusal(errno, &message.doing)));
