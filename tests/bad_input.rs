@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::lab::host::Host;
+use crate::lab::snapshot::Shared;
 use crate::lab::world::Need;
 use crate::lab::{conf, lab, lab_with};
 
@@ -36,6 +38,206 @@ fn configuration_that_makes_no_sense_is_named_and_leaves_no_trace() {
                 before.1.same_as(&pod.snapshot(), &[]);
             };
             host.differs("failed-add", ours, || drop(web.del()));
+        }
+    });
+}
+
+/// Keys that contradict each other, or one that holds what no link can have.
+struct Nonsense {
+    program: &'static str,
+    changes: Vec<(&'static str, Value)>,
+    /// What names key and value.
+    words: Vec<String>,
+    /// The difference under which the Go plugins do something else.
+    key: &'static str,
+}
+
+fn nonsense() -> Vec<Nonsense> {
+    let mut all = Vec::new();
+    let mut add = |program, changes: &[(&'static str, Value)], words: &[&str], key| {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        all.push(Nonsense { program, changes: changes.to_vec(), words, key });
+    };
+    let yes = || json!(true);
+    let reflection = ["cannot set hairpin mode and promiscuous mode", "hairpinMode true", "promiscMode true"];
+    add("bridge", &[("/hairpinMode", yes()), ("/promiscMode", yes())], &reflection, "config-code");
+    let down = ["cannot use IPAM when DisableContainerInterface", "ipam.type \"host-local\""];
+    add("bridge", &[("/disableContainerInterface", yes())], &down, "disable-container-interface");
+    for name in ["", "a/b"] {
+        add("bridge", &[("/bridge", json!(name))], &[&format!("bridge {name:?}")], "failed-add");
+    }
+    for mac in ["zz", "c2:11:22:33:44", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"] {
+        for pointer in ["/runtimeConfig/mac", "/args/cni/mac"] {
+            add("bridge", &[(pointer, json!(mac))], &[&format!("mac {mac:?}")], "mac-code");
+        }
+    }
+    for program in ["bridge", "veth"] {
+        for mtu in [-1, 1, 67, 65_536, 4_294_967_296 + 1500, i64::MIN] {
+            let words = format!("invalid mtu {mtu} (must be 0 or between 68 and 65535)");
+            add(program, &[("/mtu", json!(mtu))], &[&words], "mtu-checked");
+        }
+        let backend = [("/ipMasq", yes()), ("/ipMasqBackend", json!("pf"))];
+        add(program, &backend, &["unknown ipmasq backend \"pf\"", "ipMasqBackend"], "masquerade");
+    }
+    all
+}
+
+fn changed(host: &Host, program: &str, changes: &[(&str, Value)]) -> Value {
+    let (_, conf) = conf::interfaces(host).into_iter().find(|(name, _)| *name == program).unwrap();
+    changes.iter().fold(conf, |conf, (pointer, value)| conf::with(&conf, pointer, value.clone()))
+}
+
+// INP-20, WKK-04, CAP-23
+#[test]
+fn a_contradiction_is_named_with_its_keys_and_values_before_anything_is_touched() {
+    lab(|host| {
+        let pod = host.pod();
+        let before = (host.snapshot(), pod.snapshot());
+        for Nonsense { program, changes, words, key } in nonsense() {
+            let web = host.attach(program, changed(host, program, &changes), &pod);
+            let answer = web.add();
+            let ours = || {
+                answer.fails(7).names(&words.iter().map(String::as_str).collect::<Vec<_>>());
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
+            };
+            host.differs(key, ours, || drop(web.del()));
+        }
+    });
+}
+
+// STA-02
+#[test]
+fn status_refuses_the_same_contradictions() {
+    lab_with(&[Need::Ours("spec-1.1.0")], |host| {
+        let before = host.snapshot();
+        for Nonsense { program, changes, words, .. } in nonsense() {
+            let status = host.call(program, "STATUS", &changed(host, program, &changes)).run();
+            status.fails(7).names(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        before.same_as(&host.snapshot(), &[]);
+    });
+}
+
+// DEL-10
+#[test]
+fn del_and_gc_go_through_configurations_that_make_no_sense_any_more() {
+    lab_with(&[Need::Ours("spec-1.1.0")], |host| {
+        let pod = host.pod();
+        for Nonsense { program, changes, .. } in nonsense() {
+            let (before, inside) = (host.snapshot(), pod.snapshot());
+            let web = host.attach(program, changed(host, program, &[]), &pod);
+            let later = changed(host, program, &changes);
+            let nobody = conf::with(&later, "/cni.dev~1valid-attachments", json!([]));
+            let removals = [web.conf(later).call("DEL"), host.call(program, "GC", &nobody)];
+            for removal in removals {
+                web.add().result();
+                removal.run().silent();
+                before.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+                inside.same_as(&pod.snapshot(), &[]);
+            }
+        }
+    });
+}
+
+// DEL-10
+#[test]
+fn del_of_a_routed_pair_without_ipam_takes_the_link_and_says_that_the_lease_stays() {
+    lab(|host| {
+        let pod = host.pod();
+        let web = host.attach("veth", conf::veth(host), &pod);
+        web.add().result();
+        let del = web.conf(conf::without(&conf::veth(host), "ipam")).del();
+        let ours = || {
+            del.fails(7).names(&["ipam"]);
+            assert!(pod.links().is_empty());
+            assert!(!host.snapshot().below("file/run/leases/net-v/10.9.0.2").is_empty());
+        };
+        host.differs("del-goes-on", ours, || drop(del.fails(999)));
+        web.del().silent();
+        assert!(host.snapshot().below("file/run/leases/net-v/10.9.0.2").is_empty());
+    });
+}
+
+// CAP-23, ARG-10
+#[test]
+fn a_mac_of_the_variable_that_no_link_can_have_is_the_variables_fault() {
+    lab(|host| {
+        let pod = host.pod();
+        let before = (host.snapshot(), pod.snapshot());
+        for mac in ["zz", "01:00:5e:00:00:01"] {
+            let web = host.attach("bridge", conf::bridge(host), &pod);
+            let args = format!("IgnoreUnknown=1;MAC={mac}");
+            let answer = web.call("ADD").env("CNI_ARGS", &args).run();
+            let ours = || {
+                answer.fails(4).names(&["CNI_ARGS", "MAC", mac]);
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
+                web.call("DEL").env("CNI_ARGS", &args).run().silent();
+            };
+            host.differs("args-code", ours, || drop(web.del()));
+        }
+    });
+}
+
+// WKK-04
+#[test]
+fn an_mtu_that_is_too_small_for_ipv6_is_refused_where_there_is_ipv6() {
+    lab(|host| {
+        for program in ["bridge", "veth"] {
+            let pod = host.pod();
+            let before = (host.snapshot(), pod.snapshot());
+            for mtu in [68, 1279] {
+                let web = host.attach(program, changed(host, program, &[("/mtu", json!(mtu))]), &pod);
+                let answer = web.add();
+                let ours = || {
+                    answer.fails(7).names(&[&format!("mtu {mtu}"), "1280", "fd00:9::"]);
+                    let shared = [Shared::Store, Shared::Records];
+                    before.0.same_as(&host.snapshot(), &shared);
+                    before.1.same_as(&pod.snapshot(), &[]);
+                };
+                host.differs("mtu-checked", ours, || drop(web.del()));
+            }
+            let v4 = ("/ipam/ranges", json!([[{"subnet": "10.9.0.0/24"}]]));
+            let no_routes = ("/ipam/routes", json!([]));
+            for (mtu, changes) in [(68, vec![v4, no_routes]), (1280, vec![]), (65_535, vec![])] {
+                let changes = [vec![("/mtu", json!(mtu))], changes].concat();
+                let web = host.attach(program, changed(host, program, &changes), &pod);
+                host.try_sh("ip link del br0");
+                web.add().result();
+                assert_eq!(pod.link("eth0").unwrap()["mtu"], mtu, "{program}");
+                web.del().silent();
+            }
+        }
+    });
+}
+
+// ADD-13, STA-02
+#[test]
+fn a_link_of_the_bridges_name_that_is_no_bridge_is_named_and_kept() {
+    lab(|host| {
+        let pod = host.pod();
+        for (name, made) in [
+            ("br0", "ip link add br0 type ifb"),
+            ("br0", "ip link add br0 type veth peer name other"),
+            ("br0", "ip link add other type ifb && ip link property add dev other altname br0"),
+            ("lo", ":"),
+        ] {
+            host.sh(made);
+            let before = (host.snapshot(), pod.snapshot());
+            let conf = conf::with(&conf::bridge(host), "/bridge", json!(name));
+            let web = host.attach("bridge", conf, &pod);
+            let words = [&*format!("\"{name}\" already exists but is not a bridge")];
+            web.add().fails(999).names(&words);
+            let kept = || {
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
+                host.call("bridge", "STATUS", web.configuration()).run().fails(50).names(&words);
+                web.del().silent();
+                before.0.same_as(&host.snapshot(), &[]);
+            };
+            host.differs("failed-add", kept, || ());
+            host.try_sh("ip link del br0; ip link del other");
         }
     });
 }

@@ -52,20 +52,6 @@ fn a_bridge_that_is_down_is_set_up() {
     });
 }
 
-// ADD-13
-#[test]
-fn a_link_of_the_name_that_is_no_bridge_is_refused() {
-    lab(|host| {
-        host.sh("ip link add br0 type ifb");
-        let pod = host.pod();
-        let before = (host.snapshot(), pod.snapshot());
-        let fault = host.attach("bridge", conf::bridge(host), &pod).add().fails_somehow();
-        fault.names(&["br0", "not a bridge"]);
-        before.0.same_as(&host.snapshot(), &[crate::lab::snapshot::Shared::Store]);
-        before.1.same_as(&pod.snapshot(), &[]);
-    });
-}
-
 #[test]
 fn the_bridges_mac_does_not_follow_its_ports() {
     lab(|host| {
@@ -292,23 +278,6 @@ fn a_container_on_layer_2_is_up_when_add_answers() {
         }
         assert!(two.pings("192.0.2.1") && one.pings("192.0.2.2"));
         assert_eq!(host.sysctl("net/ipv4/ip_forward"), "0");
-    });
-}
-
-#[test]
-fn an_mtu_that_no_link_can_have_is_refused() {
-    lab(|host| {
-        let pod = host.pod();
-        let before = (host.snapshot(), pod.snapshot());
-        for mtu in [json!(-1), json!(1), json!(70_000), json!(4_294_967_296_i64)] {
-            let answer = host.attach("bridge", conf::with(&conf::bridge(host), "/mtu", mtu), &pod).add();
-            let ours = || {
-                answer.fails_with_one_of(&[6, 7, 999]).names(&["mtu"]);
-                before.0.same_as(&host.snapshot(), conf::LEFT_BEHIND);
-                before.1.same_as(&pod.snapshot(), &[]);
-            };
-            host.differs("mtu-checked", ours, || ());
-        }
     });
 }
 

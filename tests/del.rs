@@ -302,6 +302,32 @@ fn del_leaves_the_strangers_interface_that_took_the_place_of_ours() {
     });
 }
 
+// DEL-12, DEL-15: every namespace counts its links for itself
+#[test]
+fn del_is_not_deceived_by_a_neighbour_whose_links_have_the_same_numbers() {
+    lab(|host| {
+        for (program, conf) in conf::interfaces(host) {
+            let [ours, neighbour, elsewhere] = [host.pod(), host.pod(), host.pod()];
+            // The neighbour's pair is one that the Go plugin made. Ours leads to a namespace that is not the host's.
+            host.sh(&format!(
+                "ip link add br0 type bridge; ip link add veth0a1b2c3d index 500 type veth peer name eth0 index 600 netns {}",
+                neighbour.name()
+            ));
+            if program == "bridge" {
+                host.sh("ip link set veth0a1b2c3d master br0");
+            }
+            ours.sh(&format!(
+                "ip link add eth0 index 600 type veth peer name other index 500 netns {}",
+                elsewhere.name()
+            ));
+            host.attach(program, conf, &ours).del().silent();
+            assert!(host.link("veth0a1b2c3d").is_some() && neighbour.link("eth0").is_some(), "{program}");
+            host.differs("del-foreign", || assert!(ours.link("eth0").is_some()), || ());
+            host.sh("ip link del veth0a1b2c3d; ip link del br0");
+        }
+    });
+}
+
 // RTL-06
 #[test]
 fn del_leaves_the_namespace_to_the_runtime() {

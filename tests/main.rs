@@ -51,6 +51,7 @@ mod spoof;
 mod r#static;
 mod status;
 mod switching;
+mod tampering;
 mod tidy;
 mod tuning;
 mod version;

@@ -247,6 +247,55 @@ fn gc_with_a_malformed_list_removes_nothing() {
     });
 }
 
+// GC-05, GC-06, GC-07, GC-08
+#[test]
+fn absent_null_and_unreadable_are_three_kinds_of_missing_list_under_both_of_its_names() {
+    two(|host, program, conf, first, second| {
+        let fresh = host.snapshot();
+        for key in ["cni.dev/valid-attachments", "cni.dev/attachments", "CNI.dev/Attachments"] {
+            let list = |value: Value| {
+                let mut conf = conf.clone();
+                conf[key] = value;
+                host.call(program, "GC", &conf).run()
+            };
+            let results = [first.add().result(), second.add().result()];
+            let before = host.snapshot();
+            for unreadable in [json!("x"), json!(false), json!([7]), json!([{"containerID": "container-1"}])]
+            {
+                list(unreadable).fails_with_one_of(&[6, 7]).names(&["attachments"]);
+            }
+            host.call(program, "GC", conf).run().silent();
+            list(valid(&[("container-1", "eth0"), ("container-2", "eth0")])).silent();
+            before.same_as(&host.snapshot(), &[]);
+            first.check(&results[0]).silent();
+            second.check(&results[1]).silent();
+            list(Value::Null).silent();
+            fresh.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+        }
+    });
+}
+
+// GC-07
+#[test]
+fn one_of_the_lists_names_may_be_null_only_if_the_other_list_is_empty() {
+    two(|host, program, conf, first, _| {
+        first.add().result();
+        let both = |new: Value, old: Value| {
+            let conf = conf::with(conf, "/cni.dev~1attachments", old);
+            gc(host, program, &conf, new).run()
+        };
+        let before = host.snapshot();
+        let one = || valid(&[("container-1", "eth0")]);
+        both(Value::Null, one()).fails(7).names(&["cni.dev/valid-attachments", "cni.dev/attachments"]);
+        both(one(), Value::Null).fails(7);
+        both(one(), json!("x")).fails_with_one_of(&[6, 7]);
+        both(json!("x"), one()).fails_with_one_of(&[6, 7]);
+        before.same_as(&host.snapshot(), &[]);
+        both(json!([]), Value::Null).silent();
+        assert!(leases(host).is_empty());
+    });
+}
+
 // GC-09
 #[test]
 fn gc_goes_on_behind_what_it_cannot_remove() {

@@ -15,6 +15,7 @@ use linux::route::{self, RouteFilter};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::container_end::{KernelRoute, resolve};
+use crate::attachment::forwarding;
 use crate::attachment::host_end::{self, converse, open_netns};
 use crate::attachment::masquerade::Backend;
 
@@ -24,6 +25,8 @@ pub struct Container {
     pub rtnl: Rtnl,
     /// The container end.
     pub link: Link,
+    /// Where it is.
+    netns: NetNs,
     /// Its place in the result's `interfaces`.
     position: usize,
 }
@@ -45,7 +48,7 @@ pub fn container_end(check: &Check) -> Result<Container> {
         return Err(Error::internal(format!("Error: Container interface {ifname} not of type veth")));
     }
     same_link(said, &link)?;
-    Ok(Container { rtnl, link, position })
+    Ok(Container { rtnl, link, netns, position })
 }
 
 /// The result's entry for the container end. Two paths to one namespace are one sandbox.
@@ -92,17 +95,12 @@ pub fn same_link(said: &Interface, link: &Link) -> Result<()> {
 /// The first difference.
 pub fn host_end(host: &Rtnl, check: &Check, container: &Container) -> Result<Link> {
     let ifname = &check.attachment.ifname;
-    let ours = host_end::find(host, &check.attachment)?;
-    let peer = container.link.peer.filter(|_| ours.is_none());
-    let theirs = peer
-        .map(|peer| host.link_by_index(peer))
-        .transpose()
-        .doing(|| format!("look up the peer of {ifname}"))?;
-    let crosswise = |link: &Link| link.is_kind("veth") && link.peer == Some(container.link.index);
-    let link = ours
-        .or_else(|| theirs.flatten())
-        .filter(crosswise)
-        .ok_or_else(|| Error::internal(format!("the host end of {ifname} was not found")))?;
+    let Container { link: inner, netns, .. } = container;
+    let found = match host_end::find(host, &check.attachment)? {
+        Some(ours) => host_end::is_other_end(host, &ours, inner, netns)?.then_some(ours),
+        None => host_end::other_end(host, inner, netns)?,
+    };
+    let link = found.ok_or_else(|| Error::internal(format!("the host end of {ifname} was not found")))?;
     if !link.up {
         return Err(Error::internal(format!("Interface {} is down", link.name)));
     }
@@ -158,6 +156,41 @@ impl Container {
     pub fn is_masqueraded(&self, check: &Check, by: Option<Backend>) -> Result<()> {
         let addresses: Vec<_> = self.ips(check).map(|ip| ip.address).collect();
         by.map_or(Ok(()), |backend| backend.check(check, &addresses))
+    }
+
+    /// The routes are there that lead from each address into its network. No result has them, so a later plugin may have
+    /// moved them to a table of its own.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn has_ways(&self, check: &Check, ways: impl Fn(&Ip) -> Result<Vec<KernelRoute>>) -> Result<()> {
+        let name = &self.link.name;
+        for ip in self.ips(check) {
+            let family = Family::of(ip.address.ip());
+            let filter = RouteFilter { family, table: None, oif: Some(self.link.index) };
+            let present = self.rtnl.routes(filter).doing(|| format!("list the routes of {name}"))?;
+            let is_there = |way: &KernelRoute| {
+                present.iter().any(|it| (it.dst, it.gateway) == (way.route.dst, way.gateway))
+            };
+            if let Some(missing) = ways(ip)?.iter().find(|way| !is_there(way)) {
+                let gateway = ip.gateway.map_or("<nil>".into(), |gateway| gateway.to_string());
+                let via = missing.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+                return Err(Error::internal(format!(
+                    "Failed to find Gateway {gateway} for interface {name}: no route {}{via}",
+                    missing.route.dst
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host forwards for the families in which it is the link's gateway.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn is_forwarded(&self, check: &Check) -> Result<()> {
+        let led = self.ips(check).filter(|ip| ip.gateway.is_some());
+        forwarding::check(&led.map(|ip| ip.address).collect::<Vec<_>>())
     }
 
     /// Every route of the result is there, in its table.

@@ -153,29 +153,48 @@ fn theirs_by_result(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
 fn theirs_by_netns(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
     let Some(path) = &del.netns else { return Ok(None) };
     let doing = || format!("failed to open netns {:?}", path.display().to_string());
-    let container = match NetNs::open(path) {
+    let netns = match NetNs::open(path) {
         // A file that is no namespace is what an unmounted one leaves behind.
         Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(None),
-        opened => match opened.doing(doing)?.rtnl() {
-            // A namespace of another kind.
-            Err(error) if error.is_invalid() => return Ok(None),
-            entered => entered.doing(doing)?,
-        },
+        opened => opened.doing(doing)?,
+    };
+    let container = match netns.rtnl() {
+        // A namespace of another kind.
+        Err(error) if error.is_invalid() => return Ok(None),
+        entered => entered.doing(doing)?,
     };
     let ifname = &del.attachment.ifname;
     let inner = container
         .link_by_name(ifname.as_str())
         .doing(|| format!("failed to lookup {:?}", ifname.as_str()))?;
-    let Some((inner, peer)) = inner.filter(|link| link.is_kind("veth")).and_then(|link| {
-        let peer = link.peer?;
-        Some((link, peer))
-    }) else {
-        return Ok(None);
-    };
-    let outer = host.link_by_index(peer).doing(|| format!("look up the other end of {ifname}"))?;
-    let crosswise =
-        |link: &Link| link.is_kind("veth") && link.peer == Some(inner.index) && is_go_name(&link.name);
-    Ok(outer.filter(crosswise))
+    let Some(inner) = inner.filter(|link| link.is_kind("veth")) else { return Ok(None) };
+    Ok(other_end(host, &inner, &netns)?.filter(|link| is_go_name(&link.name)))
+}
+
+/// The other end of a container's link, if it is on the host.
+///
+/// # Errors
+/// What the kernel says.
+pub fn other_end(host: &Rtnl, inner: &Link, netns: &NetNs) -> Result<Option<Link>> {
+    let Some(peer) = inner.peer else { return Ok(None) };
+    let outer = host.link_by_index(peer).doing(|| format!("look up the other end of {:?}", inner.name))?;
+    match outer {
+        Some(link) if is_other_end(host, &link, inner, netns)? => Ok(Some(link)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether this link of the host is the other end of that link in the namespace. Every namespace counts its links for
+/// itself, so that an index alone may be another pair's.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_other_end(host: &Rtnl, link: &Link, inner: &Link, netns: &NetNs) -> Result<bool> {
+    if !link.is_kind("veth") || link.peer != Some(inner.index) {
+        return Ok(false);
+    }
+    let there = host.nsid_of(netns).doing(|| format!("look where {:?} leads", link.name))?;
+    Ok(link.peer_nsid.and_then(|id| u32::try_from(id).ok()) == there)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use cni::call::Check;
 use cni::delegate::Delegate;
 use cni::error::{Error, OrFail, Result};
+use cni::result::Route;
 use ipnetwork::IpNetwork;
 use linux::link::Link;
 use linux::rtnl::Rtnl;
 
 use crate::attachment::compare::{self, Container};
+use crate::attachment::container_end::{KernelRoute, resolve};
 use crate::attachment::host_end;
 use crate::attachment::pair::PATIENCE;
 use crate::bridge::conf::{Addressing, Conf, Gateway, Raw, Reflection};
@@ -33,10 +35,24 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
         forwards(&host, &port)?;
     }
     container.has_addresses(check)?;
+    container.has_ways(check, |ip| Ok(on_link(ip.address)))?;
     container.has_routes(check)?;
     has_gateways(&host, &bridge, check, &container, &conf)?;
+    if conf.gateway != Gateway::No {
+        container.is_forwarded(check)?;
+    }
     container.is_masqueraded(check, conf.masquerade)?;
     if conf.spoof_check { is_guarded(check, &container, &port) } else { Ok(()) }
+}
+
+/// The route that the kernel adds with an address; it has none for an address that is alone in its network.
+fn on_link(address: IpNetwork) -> Vec<KernelRoute> {
+    let alone = if address.is_ipv4() { 32 } else { 128 };
+    let network = IpNetwork::new(address.network(), address.prefix()).unwrap_or(address);
+    match network.prefix() {
+        length if length == 0 || length == alone => Vec::new(),
+        _ => resolve(&[Route::new(network, None)], &[]),
+    }
 }
 
 fn bridge(host: &Rtnl, check: &Check, conf: &Conf) -> Result<Link> {

@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 use crate::attachment::masquerade::Backend;
 use crate::attachment::mtu;
+use crate::attachment::release::Leaving;
+use crate::bridge::PLUGIN;
 use crate::bridge::vlan::{Item, Tagging};
 
 /// As written: the keys of the Go plugin, 1.9.1.
@@ -132,9 +134,11 @@ impl Conf {
     /// # Errors
     /// [`Code::CONFIG`] with key and value, for what makes no sense.
     pub fn meant(raw: Raw, call: &Call) -> Result<Conf> {
+        let bridge = bridge_name(raw.bridge())?;
         let addressing = match (raw.ipam.plugin, raw.disable_container_interface) {
-            (Some(_), true) => {
-                return Err(Error::config("cannot use IPAM when DisableContainerInterface flag is set"));
+            (Some(plugin), true) => {
+                return Err(Error::config("cannot use IPAM when DisableContainerInterface flag is set")
+                    .details(format!("disableContainerInterface true, ipam.type {:?}", plugin.as_str())));
             }
             (Some(plugin), false) => Addressing::Ipam(plugin),
             (None, true) => Addressing::LeftDown,
@@ -154,7 +158,6 @@ impl Conf {
             (false, true) => Gateway::Address,
             (false, false) => Gateway::No,
         };
-        let bridge = bridge_name(raw.bridge.as_deref().unwrap_or("cni0"))?;
         let address = (gateway != Gateway::No).then_some(&bridge);
         let trunk = raw.vlan_trunk.as_deref();
         let tagging = Tagging::meant(raw.vlan, trunk, raw.preserve_default_vlan, address)?;
@@ -169,10 +172,29 @@ impl Conf {
             masquerade: Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?,
             tagging,
             dad: raw.enabledad,
-            mac: mac(&[&raw.runtime_config.mac, &raw.args.cni.mac, &call.args.get("MAC").map(String::from)])?,
+            mac: mac([&raw.runtime_config.mac, &raw.args.cni.mac], call.args.get("MAC"))?,
             addressing,
             dns: raw.dns,
         })
+    }
+}
+
+impl Raw {
+    /// What DEL and GC have to know, right even if nothing else in the configuration is any more.
+    pub fn leaving(&self) -> Leaving<'_> {
+        let masquerade = Backend::meant(self.ip_masq, self.ip_masq_backend.as_deref());
+        let ipam = self.ipam.plugin.as_ref();
+        Leaving { plugin: PLUGIN, ipam, masquerade: masquerade.ok().flatten() }
+    }
+
+    /// The bridge's name, as it is written.
+    pub fn bridge(&self) -> &str {
+        self.bridge.as_deref().unwrap_or("cni0")
+    }
+
+    /// Whether frames are checked, as it is written.
+    pub fn spoof_check(&self) -> bool {
+        self.macspoofchk
     }
 }
 
@@ -180,15 +202,23 @@ fn bridge_name(name: &str) -> Result<IfName> {
     name.parse().map_err(|error: Error| Error::config(format!("bridge {name:?}: {error}")))
 }
 
-/// The first MAC that is given.
-fn mac(candidates: &[&Option<String>]) -> Result<Option<Mac>> {
-    let given = candidates.iter().filter_map(|mac| mac.as_deref()).find(|mac| !mac.is_empty());
-    let Some(text) = given else { return Ok(None) };
-    let mac = Mac::from_str(text).or_fail(Code::CONFIG, || format!("mac {text:?}"))?;
+/// The first MAC that is given: in the configuration, or else in `CNI_ARGS`.
+fn mac(written: [&Option<String>; 2], variable: Option<&str>) -> Result<Option<Mac>> {
+    let mut written = written.into_iter().filter_map(Option::as_deref).filter(|mac| !mac.is_empty());
+    match (written.next(), variable) {
+        (Some(text), _) => one_stations(text, Code::CONFIG, "mac").map(Some),
+        (None, Some(text)) => one_stations(text, Code::ENVIRONMENT, "CNI_ARGS: MAC").map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn one_stations(text: &str, code: Code, key: &str) -> Result<Mac> {
+    let mac = Mac::from_str(text).or_fail(code, || format!("{key} {text:?}"))?;
     match mac.is_usable() {
-        true => Ok(Some(mac)),
+        true => Ok(mac),
         false => {
-            Err(Error::config(format!("mac {text:?}: invalid MAC address, it is no address of one station")))
+            let text = format!("{key} {text:?}: invalid MAC address, it is no address of one station");
+            Err(Error::new(code, text))
         }
     }
 }

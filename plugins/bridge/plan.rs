@@ -8,6 +8,7 @@ use cni::result::{Dns, Ip, Route, Success};
 use ipnetwork::IpNetwork;
 
 use crate::attachment::container_end::{ContainerEnd, default_route, resolve};
+use crate::attachment::mtu;
 use crate::bridge::conf::{Conf, Gateway};
 
 /// An attachment with addresses.
@@ -28,11 +29,12 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address.
+/// IPAM gave no address, or one that the MTU is too small for.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
     }
+    mtu::carries(conf.mtu, &lease.ips)?;
     let ips: Vec<Ip> = lease.ips.into_iter().map(|ip| with_gateway(ip, conf.gateway)).collect();
     let mut routes = lease.routes;
     if conf.gateway == Gateway::DefaultRoute {

@@ -3,6 +3,7 @@
 use cni::call::Check;
 use cni::delegate::Delegate;
 use cni::error::{Error, OrFail, Result};
+use cni::result::Ip;
 use linux::address::Family;
 use linux::link::Link;
 use linux::route::{self, RouteFilter};
@@ -10,6 +11,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::compare::{self, Container};
 use crate::veth::conf::{Conf, Raw};
+use crate::veth::plan::routes_by;
 
 /// Compares the attachment with the result of ADD.
 ///
@@ -24,8 +26,11 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     container.is_up()?;
     container.has_addresses(check)?;
     container.has_routes(check)?;
+    let by_gateway = |ip: &Ip| ip.gateway.map_or(Ok(Vec::new()), |gateway| routes_by(gateway, ip.address));
+    container.has_ways(check, by_gateway)?;
     has_gateways(&host, &host_end, check, &container)?;
     is_reached(&host, &host_end, check, &container)?;
+    container.is_forwarded(check)?;
     container.is_masqueraded(check, conf.masquerade)
 }
 

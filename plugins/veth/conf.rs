@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use crate::attachment::masquerade::Backend;
 use crate::attachment::mtu;
+use crate::attachment::release::Leaving;
+use crate::veth::PLUGIN;
 
 /// As written: the keys of the Go plugin `ptp`, 1.9.1.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -39,12 +41,22 @@ impl Conf {
     /// # Errors
     /// [`cni::error::Code::CONFIG`] for what makes no sense.
     pub fn meant(raw: Raw) -> Result<Conf> {
-        let Some(ipam) = raw.ipam.plugin else {
-            return Err(
-                Error::config("ipam: no plugin name provided").details("a routed pair needs an ipam.type")
-            );
-        };
+        let Some(ipam) = raw.ipam.plugin else { return Err(no_ipam()) };
         let masquerade = Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?;
         Ok(Conf { mtu: mtu::meant(raw.mtu)?, masquerade, ipam, dns: raw.dns })
     }
+}
+
+impl Raw {
+    /// What DEL and GC have to know, right even if nothing else in the configuration is any more.
+    pub fn leaving(&self) -> Leaving<'_> {
+        let masquerade = Backend::meant(self.ip_masq, self.ip_masq_backend.as_deref());
+        let ipam = self.ipam.plugin.as_ref();
+        Leaving { plugin: PLUGIN, ipam, masquerade: masquerade.ok().flatten() }
+    }
+}
+
+/// Nobody gives addresses, or nobody is told that they are free again.
+pub fn no_ipam() -> Error {
+    Error::config("ipam: no plugin name provided").details("a routed pair needs an ipam.type")
 }

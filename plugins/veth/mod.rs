@@ -11,7 +11,7 @@ use cni::delegate;
 use cni::error::Result;
 
 use crate::attachment::masquerade::Backend;
-use crate::attachment::release::{self, Leaving};
+use crate::attachment::release;
 
 pub mod conf;
 pub mod plan;
@@ -34,9 +34,10 @@ impl Plugin for Veth {
     }
 
     fn del(del: &Del, conf: conf::Raw) -> Result<()> {
-        let conf = conf::Conf::meant(conf)?;
+        let leaving = conf.leaving();
         // A host end that the Go plugin made stands alone.
-        release::del(del, &leaving(&conf), |_, link| link.master.is_none(), |_, _| Ok(()))
+        release::del(del, &leaving, |_, link| link.master.is_none(), |_, _| Ok(()))?;
+        leaving.ipam.map(drop).ok_or_else(conf::no_ipam)
     }
 
     fn check(check: &Check, conf: conf::Raw) -> Result<()> {
@@ -50,11 +51,8 @@ impl Plugin for Veth {
     }
 
     fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
-        let conf = conf::Conf::meant(conf)?;
-        release::gc(gc, &leaving(&conf), |_, _| Ok(()))
+        let leaving = conf.leaving();
+        release::gc(gc, &leaving, |_, _| Ok(()))?;
+        leaving.ipam.map(drop).ok_or_else(conf::no_ipam)
     }
-}
-
-fn leaving(conf: &conf::Conf) -> Leaving<'_> {
-    Leaving { plugin: PLUGIN, ipam: Some(&conf.ipam), masquerade: conf.masquerade }
 }

@@ -12,6 +12,7 @@ use ipnetwork::IpNetwork;
 use linux::route;
 
 use crate::attachment::container_end::{ContainerEnd, KernelRoute, LINK_SCOPE, resolve};
+use crate::attachment::mtu;
 use crate::veth::conf::Conf;
 
 /// `RT_SCOPE_HOST` of rtnetlink(7).
@@ -37,19 +38,20 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address, or one without a gateway.
+/// IPAM gave no address, or one without a gateway, or one that the MTU is too small for.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
     }
+    mtu::carries(conf.mtu, &lease.ips)?;
     let (mut gateways, mut destinations, mut routes) = (Vec::new(), Vec::new(), Vec::new());
     for ip in &lease.ips {
         let Some(gateway) = ip.gateway else {
             let text = format!("IPAM plugin returned no gateway for {}", ip.address);
             return Err(Error::config(text).details("a routed pair reaches everything by its gateway"));
         };
+        routes.extend(routes_by(gateway, ip.address)?);
         let gateway = alone(gateway)?;
-        routes.extend(routes_by(gateway, ip.address));
         if !gateways.contains(&gateway) {
             gateways.push(gateway);
         }
@@ -76,16 +78,19 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
 }
 
 /// The gateway is on the link, and everything else of the container's network behind it.
-fn routes_by(gateway: IpNetwork, address: IpNetwork) -> Vec<KernelRoute> {
+///
+/// # Errors
+/// None that an address could cause.
+pub fn routes_by(gateway: IpAddr, address: IpNetwork) -> Result<Vec<KernelRoute>> {
     let source = Some(address.ip());
-    let on_link = Route { scope: Some(LINK_SCOPE), ..Route::new(gateway, None) };
+    let on_link = Route { scope: Some(LINK_SCOPE), ..Route::new(alone(gateway)?, None) };
     let network = IpNetwork::new(address.network(), address.prefix()).unwrap_or(address);
     let direct = KernelRoute { route: on_link, gateway: None, source, onlink: false };
     let mut routes = vec![direct.clone()];
     if alone(address.ip()).ok() != Some(network) {
-        routes.push(KernelRoute { route: Route::new(network, None), gateway: Some(gateway.ip()), ..direct });
+        routes.push(KernelRoute { route: Route::new(network, None), gateway: Some(gateway), ..direct });
     }
-    routes
+    Ok(routes)
 }
 
 /// Two addresses of one network share the routes of the first.

@@ -161,6 +161,12 @@ const TABLE: &[Difference] = &[
         "DEL fails, at every repetition",
     ),
     pair(
+        "del-any-configuration",
+        "DEL-10",
+        "DEL and GC of an interface plugin ask of the configuration only what they use",
+        "DEL of bridge refuses VLANs that cannot be, and the attachment stays",
+    ),
+    pair(
         "del-foreign",
         "DEL-15",
         "DEL removes the interface only if it is the one that ADD made",
@@ -175,7 +181,7 @@ const TABLE: &[Difference] = &[
     pair(
         "check-closer",
         "CHK-06 CHK-07 CHK-12",
-        "CHECK compares host end, bridge, MAC, MTU and the gateway of a default route too, and names what differs",
+        "CHECK compares host end, bridge, port, MAC, MTU, forwarding and the gateway of a default route too, and names what differs",
         "CHECK does not look at them",
     ),
     pair(
@@ -305,7 +311,7 @@ const TABLE: &[Difference] = &[
         "last_reserved_ip.N moves with a whole lease alone",
         "it moves although a later set fails",
     ),
-    pair("args-code", "ARG-07 ARG-10", "a bad IP= in CNI_ARGS is error 4", "error 999"),
+    pair("args-code", "ARG-07 ARG-10", "a bad IP=, GATEWAY= or MAC= in CNI_ARGS is error 4", "error 999"),
     pair(
         "ipv6-arithmetic",
         "IPM-02",

@@ -7,7 +7,7 @@ use crate::lab::world::{Feature, Need};
 use crate::lab::{conf, lab, lab_with};
 
 #[test]
-fn vlans_that_cannot_be_are_refused_by_every_verb_before_anything_is_touched() {
+fn vlans_that_cannot_be_are_refused_before_anything_is_touched_and_do_not_stop_a_del() {
     lab(|host| {
         let known: &[(Value, &[&str])] = &[
             (json!({"vlan": -1}), &["invalid VLAN ID -1 (must be between 0 and 4094)"]),
@@ -48,9 +48,11 @@ fn vlans_that_cannot_be_are_refused_by_every_verb_before_anything_is_touched() {
         let ours = || known.iter().chain(newer).collect::<Vec<_>>();
         for (keys, words) in host.differs("vlan-trunk", ours, || known.iter().collect()) {
             let web = host.attach("bridge", frames(host, keys.clone()), &pod);
-            for call in [web.call("ADD"), web.call("DEL"), web.call_with("CHECK", &json!({"ips": []}))] {
+            for call in [web.call("ADD"), web.call_with("CHECK", &json!({"ips": []}))] {
                 call.run().fails_or("config-code", 7, 999).names(words);
             }
+            let del = web.del();
+            host.differs("del-any-configuration", || del.silent(), || drop(del.fails(999).names(words)));
             host.differs("spec-1.1.0", || drop(web.host_call("STATUS").run().fails(7).names(words)), || ());
             before.0.same_as(&host.snapshot(), &[]);
             before.1.same_as(&pod.snapshot(), &[]);
