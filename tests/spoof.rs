@@ -134,6 +134,34 @@ fn a_foreign_mac_reaches_nobody_and_the_own_one_everybody() {
     });
 }
 
+/// Frames for the bridge itself pass no rule of its. They reach nobody else, but the bridge would learn where their sender is.
+#[test]
+fn a_frame_for_the_bridge_itself_teaches_it_no_foreign_address() {
+    lab_with(OURS, |host| {
+        for (conf, guarded) in [(conf::bridge(host), false), (network(host), true)] {
+            let (red, pod, result) = attached(host, &conf, "red");
+            pod.sh(&format!("ip link set eth0 address {FOREIGN}"));
+            for (number, for_bridges) in [(77, "01:80:c2:00:00:0e"), (78, "01:80:c2:00:00:03")] {
+                pod.sh(&format!(
+                    "ip neigh replace 10.9.0.{number} lladdr {for_bridges} dev eth0 nud permanent
+                    ping -n -q -c 3 -i 0.01 -W 1 10.9.0.{number} || true"
+                ));
+                let learned = host.sh("bridge fdb show br br0").contains(FOREIGN);
+                assert_eq!(learned, !guarded, "from a frame to {for_bridges}");
+                host.sh("ip link set br0 type bridge fdb_flush");
+            }
+            if guarded {
+                pod.sh(&format!("ip link set eth0 address {}", mac(&result)));
+                red.check(&result).silent();
+                host.sh("ip link set br0 type bridge no_linklocal_learn 0");
+                red.check(&result).fails(999).names(&["br0", "link-local"]);
+            }
+            red.del().silent();
+            pod.delete();
+        }
+    });
+}
+
 /// Somebody in the container who waits for the link, sets it up under the foreign address, and calls everybody from then on.
 /// ADD announces the address that it gave, so the foreign one is set again and again.
 fn flood(pod: &Pod) -> Call {

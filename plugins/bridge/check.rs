@@ -42,7 +42,7 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
         container.is_forwarded(check)?;
     }
     container.is_masqueraded(check, conf.masquerade)?;
-    if conf.spoof_check { is_guarded(check, &container, &port) } else { Ok(()) }
+    if conf.spoof_check { is_guarded(check, &container, &bridge, &port) } else { Ok(()) }
 }
 
 /// The route that the kernel adds with an address; it has none for an address that is alone in its network.
@@ -108,10 +108,16 @@ fn forwards(host: &Rtnl, port: &Link) -> Result<()> {
 }
 
 /// A pair that the Go plugin made has its rules.
-fn is_guarded(check: &Check, container: &Container, port: &Link) -> Result<()> {
+fn is_guarded(check: &Check, container: &Container, bridge: &Link, port: &Link) -> Result<()> {
     let nft = spoof::open()?;
     if !host_end::is_ours(port) && spoof::theirs::are_there(&nft, &check.attachment)? {
         return Ok(());
+    }
+    if !bridge.no_linklocal_learn {
+        let name = &bridge.name;
+        return Err(Error::internal(format!(
+            "bridge {name} learns from link-local frames, which nobody checks"
+        )));
     }
     let mac = container.link.mac.ok_or_else(|| Error::internal("the container end has no MAC address"))?;
     spoof::check(&nft, &check.attachment, mac)

@@ -7,7 +7,7 @@ use linux::address::{Address, AddressFlags, Family};
 use linux::bridge::{BridgeSpec, Ensured};
 use linux::link::Link;
 use linux::mac::Mac;
-use linux::rtnl::Rtnl;
+use linux::rtnl::{Request, Rtnl};
 use linux::sysctl::Conf as Sysctl;
 
 use crate::attachment::forwarding;
@@ -54,6 +54,9 @@ pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Li
         Ensured::Found(_) => return Err(not_a_bridge(name)),
     };
     conf.tagging.ensure_filtering(host, &link)?;
+    if conf.spoof_check && !link.no_linklocal_learn {
+        host.send(Request::set_no_linklocal_learn(link.index)).doing(doing)?;
+    }
     if !link.up {
         host.set_up(link.index).doing(doing)?;
     }

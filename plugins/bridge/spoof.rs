@@ -21,6 +21,9 @@
 //! ten thousand. The name of a host end is derived, so its elements are there before the link is, and they stay until the
 //! link is down: no frame comes too early or too late to be looked at.
 //!
+//! A bridge takes frames for itself, such as LLDP's, past all rules: it is told to learn nothing from them, for else one of
+//! them would draw a neighbour's frames to the wrong port ([`linux::rtnl::Request::set_no_linklocal_learn`]).
+//!
 //! An element belongs to whom its comment names. The table goes with the last container, unless somebody else has put
 //! something into it. Each function acts on the state of the ruleset that it has seen, and looks again if somebody was
 //! faster ([`Nft::settle`]).

@@ -3,8 +3,8 @@
 use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo,
-    LinkMessage,
+    BridgeBooleanOptionFlags, BridgeBooleanOptions, InfoBridge, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoPortKind, LinkAttribute, LinkInfo, LinkMessage,
 };
 use nix::errno::Errno;
 
@@ -67,6 +67,23 @@ impl Port {
 }
 
 impl Request {
+    /// Has a bridge learn nothing from frames that are for a bridge itself: those to the group addresses 01:80:c2:00:00:00
+    /// to 0f, such as LLDP's. A bridge hands them to its port without asking any filter, and would remember the sender's
+    /// address (`br_handle_frame` in `net/bridge/br_input.c`).
+    pub fn set_no_linklocal_learn(bridge: u32) -> Request {
+        let flag = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+        let mut message = link::about(bridge);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MultiBoolOpt(BridgeBooleanOptions {
+                value: flag,
+                mask: flag,
+            })])),
+        ]));
+        let doing = format!("have bridge {bridge} learn nothing from link-local frames");
+        Request::new(RtnlMessage::NewLink(message), 0, doing)
+    }
+
     /// Sets the options of a bridge's port.
     pub fn set_port(link: u32, port: &Port) -> Request {
         let mut message = link::about(link);

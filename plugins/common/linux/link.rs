@@ -55,6 +55,9 @@ pub struct Link {
     pub port: Option<Port>,
     /// What it does with VLANs, if it is a bridge, and the kernel's bridges can tell them apart.
     pub filtering: Option<Filtering>,
+    /// As a bridge it learns nothing from frames that are for a bridge itself, see
+    /// [`Request::set_no_linklocal_learn`].
+    pub no_linklocal_learn: bool,
 }
 
 impl Link {

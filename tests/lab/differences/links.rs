@@ -6,7 +6,7 @@ pub const TABLE: &[Difference] = &[
     pair(
         "spoof-first",
         "",
-        "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down",
+        "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down; LLDP frames teach the bridge nothing",
         "chains of each container, by exec of nft, after the link is there; left by a DEL without its namespace",
     ),
     pair(

@@ -32,6 +32,8 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+const BR_BOOLOPT_NO_LL_LEARN: u32 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFF_UP: u32 = 1;
@@ -81,6 +83,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
         group: 0,
         port: None,
         filtering: None,
+        no_linklocal_learn: false,
     };
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
@@ -110,7 +113,7 @@ fn read_kind(link: &mut Link, parts: &[u8]) -> Result<(), DecodeError> {
         let part = part?;
         match part.kind() {
             IFLA_INFO_KIND => link.kind = Some(parse_string(part.value())?),
-            IFLA_INFO_DATA if link.is_kind("bridge") => link.filtering = read_filtering(part.value())?,
+            IFLA_INFO_DATA if link.is_kind("bridge") => read_bridge(link, part.value())?,
             IFLA_INFO_SLAVE_KIND => is_bridge_port = parse_string(part.value())? == "bridge",
             IFLA_INFO_SLAVE_DATA if is_bridge_port => link.port = Some(read_port(part.value())?),
             _ => {}
@@ -120,7 +123,7 @@ fn read_kind(link: &mut Link, parts: &[u8]) -> Result<(), DecodeError> {
 }
 
 /// A kernel whose bridges cannot tell VLANs apart says so of each bridge, but has no word for what only the others have.
-fn read_filtering(options: &[u8]) -> Result<Option<Filtering>, DecodeError> {
+fn read_bridge(link: &mut Link, options: &[u8]) -> Result<(), DecodeError> {
     let mut on = false;
     let mut default_pvid = None;
     for option in NlasIterator::new(options) {
@@ -128,10 +131,15 @@ fn read_filtering(options: &[u8]) -> Result<Option<Filtering>, DecodeError> {
         match option.kind() {
             IFLA_BR_VLAN_FILTERING => on = parse_u8(option.value())? != 0,
             IFLA_BR_VLAN_DEFAULT_PVID => default_pvid = Some(VlanId::new(parse_u16(option.value())?)),
+            IFLA_BR_MULTI_BOOLOPT => {
+                let values = parse_u32(option.value().get(..4).unwrap_or_default())?;
+                link.no_linklocal_learn = values & BR_BOOLOPT_NO_LL_LEARN != 0;
+            }
             _ => {}
         }
     }
-    Ok(default_pvid.map(|default_pvid| Filtering { on, default_pvid }))
+    link.filtering = default_pvid.map(|default_pvid| Filtering { on, default_pvid });
+    Ok(())
 }
 
 fn read_port(options: &[u8]) -> Result<Port, DecodeError> {
@@ -215,6 +223,18 @@ mod tests {
         let usual = Filtering { on: false, default_pvid: Some(VlanId::USUAL) };
         assert_eq!(described(&[on(0), pvid(1)]), Some(usual));
         assert_eq!(described(&[on(1), pvid(0)]), Some(Filtering { on: true, default_pvid: None }));
+    }
+
+    #[test]
+    fn a_bridge_says_whether_it_learns_from_what_is_for_itself() {
+        for (values, mask, learns) in [(1_u32, 1_u32, false), (2, 3, true), (0, 3, true)] {
+            let options = [values.to_ne_bytes(), mask.to_ne_bytes()].concat();
+            let options = attribute(IFLA_BR_MULTI_BOOLOPT, &options);
+            let parts = [attribute(IFLA_INFO_KIND, b"bridge\0"), attribute(IFLA_INFO_DATA, &options)];
+            let described = read(&message(AF_UNSPEC, &[attribute(IFLA_LINKINFO, &parts.concat())]));
+            let Ok(Described::Link(link)) = described else { panic!("not a link") };
+            assert_eq!(link.no_linklocal_learn, !learns);
+        }
     }
 
     #[test]
