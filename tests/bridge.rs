@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::lab::host::{Host, Pod};
-use crate::lab::{conf, lab};
+use crate::lab::world::Need;
+use crate::lab::{conf, lab, lab_with};
 
 /// ADD with a changed configuration; gives the result.
 fn add(host: &Host, pod: &Pod, changes: &[(&str, Value)]) -> Value {
@@ -320,6 +321,20 @@ fn the_host_ends_name_is_the_same_at_every_add() {
             );
         };
         host.differs("host-end-name", ours, || assert!(names.len() > 1));
+    });
+}
+
+#[test]
+fn a_port_has_its_owner_and_its_settings_before_it_is_up() {
+    lab_with(&[Need::Ours("host-end-name")], |host| {
+        host.sh("ip -d -o monitor link > /run/events 2>&1 & echo $! > /run/monitor
+            until [ -s /run/events ]; do ip link set lo alias a; ip link set lo alias b; done");
+        let result = add(host, &host.pod(), &[("/hairpinMode", json!(true))]);
+        let is_up = format!("' {}@.*[<,]UP.* bridge_slave '", outside(&result));
+        let told = host.sh(&format!("until grep {is_up} /run/events; do :; done; kill $(cat /run/monitor)"));
+        for event in told.lines() {
+            assert!(event.contains(" alias ") && event.contains(" hairpin on "), "{event}");
+        }
     });
 }
 

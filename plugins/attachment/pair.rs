@@ -47,8 +47,8 @@ pub struct Wanted<'a> {
     pub mac: Mac,
     /// MTU of both ends in bytes; `None` is the kernel's default.
     pub mtu: Option<u32>,
-    /// The bridge that the host end is a port of, and its settings there. Such a host end is up from its first instant;
-    /// another one is left down, for its own settings.
+    /// The bridge that the host end is a port of, and its settings there. Such a host end comes up with them; another one
+    /// is left down, for its own settings.
     pub port: Option<(&'a Link, Port)>,
 }
 
@@ -113,14 +113,19 @@ impl<'a> Sides<'a> {
             mtu: wanted.mtu,
             master: wanted.port.as_ref().map(|(bridge, _)| bridge.index),
             group: mark::GROUP,
-            host_up: wanted.port.is_some(),
+            host_up: false,
             queues: 1,
         };
         let pair = trail.step(|| self.host.create_veth(&pair).doing(|| "failed to make veth pair".into()))?;
         lease.undo_link_first(trail, self.host.clone(), pair.host);
         let alias = Mark::of(self.attachment).alias(self.attachment);
-        let finish = Request::finish_host_end(pair.host, wanted.port.as_ref().map(|(_, port)| port), &alias);
-        trail.step(|| self.host.send(finish).doing(|| format!("failed to set up host end {host_end}")))?;
+        let port = wanted.port.as_ref().map(|(_, port)| port);
+        let finish = Request::finish_host_end(pair.host, port, &alias);
+        // Up last: the kernel tells IPv6 of a change of a link that is up, and IPv6 then goes through all the host's routes,
+        // three for each container (`rt6_sync_down_dev` in net/ipv6/route.c).
+        let up = port.map(|_| Request::set_up(pair.host));
+        let requests = [finish].into_iter().chain(up);
+        trail.step(|| self.host.all(requests).doing(|| format!("failed to set up host end {host_end}")))?;
         Ok(pair)
     }
 
