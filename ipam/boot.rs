@@ -37,14 +37,19 @@ impl Here {
 
     /// The age of a lease by its mark, or without one by the time it was written: before `start`, which is a moment
     /// before which nothing of this boot was written, or `None` where no such moment is certain.
-    pub fn age(&self, mark: Option<Mark>, written: SystemTime, start: Option<SystemTime>) -> Age {
+    pub fn age(
+        &self,
+        mark: Option<Mark>,
+        written: SystemTime,
+        start: impl FnOnce() -> Option<SystemTime>,
+    ) -> Age {
         match mark {
             Some(mark) if Some(mark.boot) == self.boot => Age::Present,
             Some(Mark { machine: Some(machine), .. }) if self.boot.is_some() => match self.machine {
                 Some(ours) if ours == machine => Age::Earlier,
                 _ => Age::Elsewhere,
             },
-            _ if start.is_some_and(|start| written < start) => Age::Earlier,
+            _ if start().is_some_and(|start| written < start) => Age::Earlier,
             _ => Age::Unknown,
         }
     }
@@ -156,19 +161,19 @@ mod tests {
             // Without a machine's name the mark of another boot says as much as none: the time decides.
             (here(None, then), here(us, now), Age::Earlier),
         ] {
-            assert_eq!(reader.age(lease.mark(), long_ago, start), age, "{lease:?} read by {reader:?}");
+            assert_eq!(reader.age(lease.mark(), long_ago, || start), age, "{lease:?} read by {reader:?}");
         }
         // A kernel that does not tell its boot can call nothing old by its mark.
-        assert_eq!(here(us, None).age(here(us, then).mark(), long_ago, None), Age::Unknown);
+        assert_eq!(here(us, None).age(here(us, then).mark(), long_ago, || None), Age::Unknown);
     }
 
     #[test]
     fn without_a_mark_a_lease_is_old_only_if_it_is_certainly_older_than_the_boot() {
         let here = here(id('a'), id('1'));
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(here.age(None, at(8), Some(at(9))), Age::Earlier);
-        assert_eq!(here.age(None, at(9), Some(at(9))), Age::Unknown);
-        assert_eq!(here.age(None, at(8), None), Age::Unknown);
+        assert_eq!(here.age(None, at(8), || Some(at(9))), Age::Earlier);
+        assert_eq!(here.age(None, at(9), || Some(at(9))), Age::Unknown);
+        assert_eq!(here.age(None, at(8), || None), Age::Unknown);
     }
 
     #[test]

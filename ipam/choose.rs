@@ -9,26 +9,46 @@ use crate::range::{Range, RangeSet};
 ///
 /// A freed address so rests as long as possible before somebody else gets it, and with it the neighbour-table
 /// entries that others still have. An address given last that lies in no range starts from the beginning.
-pub fn next(
+///
+/// `free` says which is the first free address from one to another, both included.
+///
+/// # Errors
+/// Those of `free`.
+pub fn next<E>(
     set: &RangeSet,
     last: Option<IpAddr>,
-    mut taken: impl FnMut(IpAddr) -> bool,
-) -> Option<(IpAddr, &Range)> {
-    round(set, last).find(|(ip, _)| !set.is_gateway(*ip) && !taken(*ip))
+    mut free: impl FnMut(IpAddr, IpAddr) -> Result<Option<IpAddr>, E>,
+) -> Result<Option<(IpAddr, &Range)>, E> {
+    for (range, (first, last)) in round(set, last) {
+        let mut rest = Some((first, last));
+        while let Some((first, last)) = rest {
+            match free(first, last)? {
+                Some(ip) if set.is_gateway(ip) => {
+                    rest = range.after(ip).filter(|_| ip < last).map(|(next, _)| (next, last))
+                }
+                Some(ip) => return Ok(Some((ip, range))),
+                None => rest = None,
+            }
+        }
+    }
+    Ok(None)
 }
+
+/// A row of addresses by its ends.
+type Ends = (IpAddr, IpAddr);
 
 /// Every address of the set once: those after `last`, the ranges that follow, the ranges before, and up to
 /// `last` itself at the very end.
-fn round(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, &Range)> {
+fn round(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (&Range, Ends)> {
     let ranges = set.ranges();
     let begun = last.and_then(|ip| Some((ranges.iter().position(|range| range.contains(ip))?, ip)));
     let (before, after) = ranges.split_at(begun.map_or(0, |(at, _)| at));
     let (partly, whole) = after.split_at(usize::from(begun.is_some()).min(after.len()));
-    let ip_of = move |range: &Range| begun.map_or(range.last(), |(_, ip)| ip);
-    let rest = partly.iter().flat_map(move |range| range.after(ip_of(range)).map(move |ip| (ip, range)));
-    let start = partly.iter().flat_map(move |range| range.up_to(ip_of(range)).map(move |ip| (ip, range)));
-    let others = whole.iter().chain(before).flat_map(|range| range.addresses().map(move |ip| (ip, range)));
-    rest.chain(others).chain(start)
+    let split = partly.first().zip(begun.map(|(_, ip)| ip));
+    let rest = split.and_then(|(range, ip)| Some((range, range.after(ip)?)));
+    let start = split.and_then(|(range, ip)| Some((range, range.up_to(ip)?)));
+    let others = whole.iter().chain(before).map(|range| (range, (range.first(), range.last())));
+    rest.into_iter().chain(others).chain(start)
 }
 
 /// For each set, the requested address that lies in it, if there is one. No set can serve two requests.
@@ -66,8 +86,10 @@ impl std::error::Error for Unassigned {}
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::convert::Infallible;
 
     use super::*;
+    use crate::range::{address, number};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -79,7 +101,11 @@ mod tests {
     }
 
     fn next_ip(set: &RangeSet, last: Option<IpAddr>, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-        next(set, last, |ip| taken.contains(&ip)).map(|(ip, _)| ip)
+        let free = |first, last| {
+            let walk = (number(first)..=number(last)).map(|n| address(n, first));
+            Ok::<_, Infallible>(walk.into_iter().find(|ip| !taken.contains(ip)))
+        };
+        next(set, last, free).unwrap().map(|(ip, _)| ip)
     }
 
     #[test]

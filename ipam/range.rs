@@ -79,25 +79,15 @@ impl Range {
         self.contains(ip).then_some(held)
     }
 
-    /// Every address from the first to the last.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        let like = self.subnet.ip();
-        (self.first..=self.last).map(move |number| address(number, like))
+    /// The first and the last of the addresses that come after this one; none if it is the last or lies elsewhere.
+    pub fn after(&self, ip: IpAddr) -> Option<(IpAddr, IpAddr)> {
+        let next = self.contains(ip).then(|| number(ip)).filter(|number| *number < self.last)? + 1;
+        Some((address(next, self.subnet.ip()), self.last()))
     }
 
-    /// The addresses that come after this one; none if it is the last or lies elsewhere.
-    pub fn after(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
-        let skipped = if self.contains(ip) { number(ip) } else { self.last };
-        let like = self.subnet.ip();
-        // Skips by comparison and not by `number + 1`, which the last address of IPv6 does not have.
-        (skipped..=self.last).skip(1).map(move |number| address(number, like))
-    }
-
-    /// The addresses up to this one, itself included; none if it lies elsewhere.
-    pub fn up_to(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
-        let end = self.contains(ip).then(|| number(ip));
-        let (first, like) = (self.first, self.subnet.ip());
-        end.into_iter().flat_map(move |end| first..=end).map(move |number| address(number, like))
+    /// The first and the last of the addresses up to this one, itself included; none if it lies elsewhere.
+    pub fn up_to(&self, ip: IpAddr) -> Option<(IpAddr, IpAddr)> {
+        self.contains(ip).then(|| (self.first(), ip))
     }
 
     fn overlaps(&self, other: &Range) -> bool {
@@ -154,6 +144,14 @@ impl RangeSet {
     /// Whether the address is the gateway of one of the ranges.
     pub fn is_gateway(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|range| range.gateway == ip)
+    }
+
+    /// The gateways, each once.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let is_first = |(i, range): &(usize, &Range)| {
+            !self.0.iter().take(*i).any(|before| before.gateway == range.gateway)
+        };
+        self.0.iter().enumerate().filter(is_first).map(|(_, range)| range.gateway)
     }
 
     /// Whether the two sets have an address in common.
@@ -242,7 +240,7 @@ fn same_family(one: IpAddr, other: IpAddr) -> bool {
     one.is_ipv4() == other.is_ipv4()
 }
 
-fn number(ip: IpAddr) -> u128 {
+pub(crate) fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u32::from(ip).into(),
         IpAddr::V6(ip) => ip.into(),
@@ -250,7 +248,7 @@ fn number(ip: IpAddr) -> u128 {
 }
 
 /// The address with this number, of the family of `like`. Numbers come from addresses of that family.
-fn address(number: u128, like: IpAddr) -> IpAddr {
+pub(crate) fn address(number: u128, like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::from(number as u32).into(),
         IpAddr::V6(_) => Ipv6Addr::from(number).into(),
@@ -288,9 +286,9 @@ mod tests {
     #[test]
     fn ends_that_are_given_count_even_where_no_host_would_be() {
         let all = range("10.1.2.0/24", "10.1.2.0", "10.1.2.255", "").unwrap();
-        assert_eq!(all.addresses().count(), 256);
+        assert_eq!((all.first(), all.last()), (ip("10.1.2.0"), ip("10.1.2.255")));
         let one = range("10.1.2.0/24", "10.1.2.9", "10.1.2.9", "10.1.2.254").unwrap();
-        assert_eq!(one.addresses().collect::<Vec<_>>(), [ip("10.1.2.9")]);
+        assert_eq!((one.first(), one.last()), (ip("10.1.2.9"), ip("10.1.2.9")));
         assert_eq!(one.within_subnet(ip("10.1.2.9")).unwrap().to_string(), "10.1.2.9/24");
         assert_eq!(one.within_subnet(ip("10.1.2.8")), None);
     }

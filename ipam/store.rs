@@ -14,17 +14,28 @@
 //!
 //! Everything that knows files is in here. Others ask who holds what, claim, release, and remember.
 //!
-//! - `file`: one lease file, written and read;
-//! - `here`: what this machine says about its boot.
+//! - `file`: one lease file, written and read; [`claim`]: one that was just written, and may have to go again;
+//! - `last`: which address was given last;
+//! - `here`: what this machine says about its boot;
+//! - `record`, `table`, `index`: who has what, without reading sixty thousand files;
+//! - `shelf`: where the index lies between calls.
+//!
+//! **Invariant**: the index is a cache. Whoever acts upon a lease has read its file; whoever makes one asks the kernel, which
+//! refuses a name that is taken. Without the index everything is as right, and slower.
 
+pub mod claim;
 mod file;
 mod here;
+mod index;
+mod last;
+mod record;
+mod shelf;
+mod table;
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni::error::{OrFail, Result};
@@ -32,30 +43,94 @@ use rustix::fs::{Access, OFlags, access};
 
 use crate::boot::Age;
 use crate::lease::{Holder, Lease, Says};
+use claim::Claim;
 use file::remove_if_there;
 use here::Clock;
+use index::Index;
+use record::{Record, State, owner_of};
+use shelf::{INDEXES, Shelf, Stamp};
+
+/// A full range is believed to be full for so many seconds; then the whole folder is read again before it is said.
+const TRUSTED: u64 = 60;
 
 /// The folder of one network, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    leases: BTreeMap<IpAddr, Lease>,
+    indexes: PathBuf,
+    handle: File,
     clock: Clock,
+    index: Index,
+    shelf: Option<Shelf>,
+    fits: Option<Stamp>,
+    read: u64,
+    done: Done,
+    begun: bool,
     _lock: File,
 }
 
+/// Those who may hold a lease.
+#[derive(Clone, Debug)]
+pub struct Living(Vec<u64>);
+
+impl Living {
+    /// These interfaces of these containers. A lease without an interface lives as long as any of its container.
+    pub fn of<'a>(attachments: impl Iterator<Item = (&'a str, &'a str)>) -> Living {
+        let owners = attachments
+            .flat_map(|(container, ifname)| [Some(ifname), None].map(|ifname| owner_of(container, ifname)));
+        let mut owners: Vec<u64> = owners.collect();
+        owners.sort_unstable();
+        Living(owners)
+    }
+
+    /// Whether nobody needs a lease file any more: rubbish, or one whose holder is not of us.
+    fn outlives(&self, owner: u64, state: State) -> bool {
+        match state {
+            State::Held(_) => self.0.binary_search(&owner).is_err(),
+            State::Foreign => false,
+            State::Torn => true,
+        }
+    }
+}
+
+/// Lease files, counted by what to think of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Leases of this boot.
+    pub present: u64,
+    /// Leases that do not tell their boot.
+    pub unknown: u64,
+    /// Leases of another machine.
+    pub elsewhere: u64,
+    /// What is no lease and in the way of one.
+    pub foreign: u64,
+    /// Leases of an earlier boot, and rubbish: their addresses are free.
+    pub dead: u64,
+}
+
+/// How far this call has come with changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Done {
+    /// The index lies on its shelf as it was found.
+    Nothing,
+    /// The index has no stamp; the folder is as it was.
+    Learnt,
+    /// The folder has changed.
+    Changed,
+}
+
 impl Store {
-    /// Locks the folder and reads it. Makes it, with its parents, if it is not there yet.
+    /// Locks the folder. Makes it, with its parents, if it is not there yet.
     ///
     /// # Errors
     /// A folder that cannot be made, locked or read, with the kernel's reason.
     pub fn open(folder: &Path) -> Result<Store> {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
         made.doing(|| format!("make the lease folder {}", folder.display()))?;
-        Store::read(folder)
+        Store::lock(folder, Path::new(INDEXES))
     }
 
-    /// Locks the folder and reads it; a folder that is not there has no leases, and is not made.
+    /// Locks the folder; one that is not there has no leases, and is not made.
     ///
     /// # Errors
     /// A folder that cannot be locked or read.
@@ -63,15 +138,43 @@ impl Store {
         match fs::metadata(folder) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error).doing(|| format!("look for the lease folder {}", folder.display())),
-            Ok(_) => Store::read(folder).map(Some),
+            Ok(_) => Store::lock(folder, Path::new(INDEXES)).map(Some),
         }
     }
 
-    fn read(folder: &Path) -> Result<Store> {
+    fn lock(folder: &Path, indexes: &Path) -> Result<Store> {
         let lock = lock(folder)?;
+        let opening = || format!("open the lease folder {}", folder.display());
+        let handle = File::open(folder).doing(opening)?;
         let clock = Clock::of(folder);
-        let leases = leases(folder, &clock)?;
-        Ok(Store { folder: folder.into(), leases, clock, _lock: lock })
+        let keeps = clock.boot().filter(|_| clock.tells_changes());
+        let shelf = keeps.and_then(|boot| Shelf::of(indexes, &handle, boot).ok());
+        let now = Stamp::of(&handle).doing(opening)?;
+        let found = shelf.as_ref().and_then(|shelf| shelf.find(now).ok().flatten());
+        let is_found = found.is_some();
+        let (index, fits, read) = match found {
+            Some(found) => (found.index, Some(found.stamp), found.read),
+            None => (Index::empty(), None, 0),
+        };
+        let (folder, indexes) = (folder.to_owned(), indexes.to_owned());
+        let done = Done::Nothing;
+        let mut store = Store {
+            folder,
+            indexes,
+            handle,
+            clock,
+            index,
+            shelf,
+            fits,
+            read,
+            done,
+            begun: false,
+            _lock: lock,
+        };
+        if !is_found {
+            store.read_all()?;
+        }
+        Ok(store)
     }
 
     /// Where the leases are.
@@ -79,32 +182,85 @@ impl Store {
         &self.folder
     }
 
-    /// Every file that is named like an address.
-    pub fn leases(&self) -> impl Iterator<Item = (IpAddr, &Lease)> {
-        self.leases.iter().map(|(ip, lease)| (*ip, lease))
-    }
-
-    /// Whether the address is somebody's.
-    pub fn is_taken(&self, ip: IpAddr) -> bool {
-        self.leases.get(&ip).is_some_and(Lease::holds)
+    /// The first address from `first` to `last` that nobody has.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn first_free(&mut self, first: IpAddr, last: IpAddr) -> Result<Option<IpAddr>> {
+        self.ask(|index| index.first_free(first, last))
     }
 
     /// The files of this interface of this container, of whatever boot; if there are none, those that an old plugin wrote
-    /// for the container as a whole.
-    pub fn written_for(&self, holder: &Holder) -> Vec<IpAddr> {
-        let of = |holder: Holder| {
-            let says = Says::Held(holder);
-            self.leases().filter(|(_, found)| found.says == says).map(|(ip, _)| ip).collect::<Vec<_>>()
-        };
-        let own = of(holder.clone());
-        if own.is_empty() { of(Holder { ifname: None, ..holder.clone() }) } else { own }
+    /// for the container as a whole. Where the caller knows addresses that may be the container's, their files are
+    /// looked at, too.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn written_for(&mut self, holder: &Holder, known: &[IpAddr]) -> Result<Vec<(IpAddr, Lease)>> {
+        let own = self.written(holder, known)?;
+        let whole = Holder { ifname: None, ..holder.clone() };
+        if own.is_empty() { self.written(&whole, known) } else { Ok(own) }
+    }
+
+    fn written(&mut self, holder: &Holder, known: &[IpAddr]) -> Result<Vec<(IpAddr, Lease)>> {
+        let noted = self.ask(|index| index.of_holder(holder))?;
+        let mut all: Vec<IpAddr> = noted.iter().chain(known).copied().collect();
+        all.sort();
+        all.dedup();
+        let mut written = Vec::new();
+        for ip in all {
+            match self.read_one(ip)? {
+                Some(lease) if lease.says == Says::Held(holder.clone()) => written.push((ip, lease)),
+                other if noted.contains(&ip) => self.correct(ip, holder, other)?,
+                _ => {}
+            }
+        }
+        Ok(written)
     }
 
     /// The addresses that are this interface's now.
-    pub fn held_by(&self, holder: &Holder) -> Vec<IpAddr> {
-        let mut held = self.written_for(holder);
-        held.retain(|ip| self.is_taken(*ip));
-        held
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn held_by(&mut self, holder: &Holder) -> Result<Vec<IpAddr>> {
+        let written = self.written_for(holder, &[])?;
+        Ok(written.into_iter().filter(|(_, lease)| lease.holds()).map(|(ip, _)| ip).collect())
+    }
+
+    /// The files of holders that are not among the living, and rubbish.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn dead(&mut self, living: &Living) -> Result<Vec<(IpAddr, Lease)>> {
+        let mut dead = Vec::new();
+        let all = self.ask(Index::all)?;
+        for (ip, ..) in all.into_iter().filter(|(_, owner, state)| living.outlives(*owner, *state)) {
+            // The file has the last word.
+            let lease = self.read_one(ip)?;
+            dead.extend(lease.map(|lease| (ip, lease)).filter(|(ip, lease)| match Record::of(*ip, lease) {
+                Record::Lease { owner, state, .. } => living.outlives(owner, state),
+                Record::Stretch { .. } => false,
+            }));
+        }
+        Ok(dead)
+    }
+
+    /// What the lease files are whose addresses are meant.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn tally(&mut self, is_meant: impl Fn(IpAddr) -> bool) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for (_, _, state) in self.ask(Index::all)?.into_iter().filter(|(ip, ..)| is_meant(*ip)) {
+            match state {
+                State::Held(Age::Present) => tally.present += 1,
+                State::Held(Age::Unknown) => tally.unknown += 1,
+                State::Held(Age::Elsewhere) => tally.elsewhere += 1,
+                State::Held(Age::Earlier) | State::Torn => tally.dead += 1,
+                State::Foreign => tally.foreign += 1,
+            }
+        }
+        Ok(tally)
     }
 
     /// Leases the address to the holder; `None` if somebody else has it.
@@ -112,92 +268,152 @@ impl Store {
     /// # Errors
     /// A lease that cannot be written. Nothing of it is left then.
     pub fn claim(&mut self, ip: IpAddr, holder: &Holder) -> Result<Option<Claim>> {
-        if self.is_taken(ip) {
-            return Ok(None);
-        }
         let path = self.path_of(ip);
-        if self.leases.contains_key(&ip) {
-            remove_if_there(&path).doing(|| format!("remove the dead lease {}", path.display()))?;
-        }
-        match file::write(&self.folder, &path, holder, self.clock.mark()) {
-            Ok(file) => {
-                self.leases.insert(ip, Lease { says: Says::Held(holder.clone()), age: Age::Present });
-                Ok(Some(Claim { file, path }))
+        self.begin();
+        loop {
+            match file::write(&self.folder, &path, holder, self.clock.mark()) {
+                Ok(file) => {
+                    self.done = Done::Changed;
+                    let lease = Lease { says: Says::Held(holder.clone()), age: Age::Present };
+                    self.tell(|index| index.note(ip, &lease))?;
+                    return Ok(Some(Claim::new(file, ip, self)));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).doing(|| format!("write the lease {}", path.display())),
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                self.leases.insert(ip, Lease { says: Says::Foreign, age: Age::Unknown });
-                Ok(None)
+            match self.read_one(ip)? {
+                Some(lease) if lease.holds() => {
+                    self.tell(|index| index.note(ip, &lease))?;
+                    return Ok(None);
+                }
+                Some(lease) => self.release(ip, &lease)?,
+                None => {} // gone again, by somebody who asks for no lock
             }
-            Err(error) => Err(error).doing(|| format!("write the lease {}", path.display())),
         }
     }
 
-    /// Frees the address; one that is free already stays so.
+    /// Frees the address by removing its file, which says this; one that is gone already stays so.
     ///
     /// # Errors
     /// A file that cannot be removed.
-    pub fn release(&mut self, ip: IpAddr) -> Result<()> {
+    pub fn release(&mut self, ip: IpAddr, lease: &Lease) -> Result<()> {
         let path = self.path_of(ip);
+        self.begin();
         remove_if_there(&path).doing(|| format!("remove the lease {}", path.display()))?;
-        self.leases.remove(&ip);
-        Ok(())
+        self.done = Done::Changed;
+        self.tell(|index| index.forget(ip, lease))
     }
 
-    /// The address that this set of ranges gave last, if the folder says so in words that can be read.
-    pub fn last_given(&self, set: usize) -> Option<IpAddr> {
-        fs::read_to_string(self.path_of_last(set)).ok()?.parse().ok()
-    }
-
-    /// Notes the address that this set of ranges gave last.
-    ///
-    /// Overwrites the old text in place, which even a full disk has room for. What a crash can tear here is only
-    /// where the next search begins.
+    /// Reads the whole folder again, unless that was done a short while ago: before a range is called full. Says whether it
+    /// did.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn remember(&self, set: usize, ip: IpAddr) -> Result<()> {
-        let path = self.path_of_last(set);
-        let text = ip.to_string();
-        let write = || {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)
-        };
-        write().doing(|| format!("write {}", path.display()))
+    /// A folder that cannot be read.
+    pub fn look_again(&mut self) -> Result<bool> {
+        let is_due = here::uptime().as_secs() >= self.read + TRUSTED;
+        if is_due {
+            self.read_all()?;
+        }
+        Ok(is_due)
     }
 
     fn path_of(&self, ip: IpAddr) -> PathBuf {
         self.folder.join(ip.to_string())
     }
 
-    fn path_of_last(&self, set: usize) -> PathBuf {
-        self.folder.join(format!("last_reserved_ip.{set}"))
+    /// Asks the index. One that cannot be read is made anew from the folder.
+    fn ask<T>(&mut self, question: impl Fn(&mut Index) -> io::Result<T>) -> Result<T> {
+        match question(&mut self.index) {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                self.read_all()?;
+                question(&mut self.index).doing(|| format!("look through {}", self.folder.display()))
+            }
+        }
+    }
+
+    /// Tells the index what has changed. One that cannot take it in is made anew from the folder, which has it already.
+    fn tell(&mut self, news: impl FnOnce(&mut Index) -> io::Result<()>) -> Result<()> {
+        news(&mut self.index).or_else(|_| self.read_all())
+    }
+
+    /// The index had this wrong: somebody has written into a file that was there.
+    fn correct(&mut self, ip: IpAddr, holder: &Holder, found: Option<Lease>) -> Result<()> {
+        self.begin();
+        self.tell(|index| index.disown(ip, holder))?;
+        match found {
+            Some(lease) => self.tell(|index| index.note(ip, &lease)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the stamp off the index before something changes. From here on only the end of this value puts it on again.
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        self.learn();
+        // Somebody who asks for no lock has been here since we looked.
+        self.fits = self.fits.filter(|fits| Stamp::of(&self.handle).is_ok_and(|now| now == *fits));
+        let off = self.shelf.as_ref().map(|shelf| shelf.unstamp(&mut self.index));
+        if self.fits.is_none() || off.is_some_and(|off| off.is_err()) {
+            self.give_up();
+        }
+    }
+
+    fn learn(&mut self) {
+        if self.done == Done::Nothing {
+            self.done = Done::Learnt;
+        }
+    }
+
+    /// Keeps no index this time.
+    fn give_up(&mut self) {
+        if let Some(shelf) = self.shelf.take() {
+            shelf.clear();
+        }
+    }
+
+    /// Reads every lease into a new index.
+    fn read_all(&mut self) -> Result<()> {
+        // Stamped before: what changes while we read makes the stamp void.
+        self.fits = self.shelf.as_ref().and_then(|_| Stamp::set(&self.handle).ok().flatten());
+        self.learn();
+        self.index = Index::empty();
+        self.read = here::uptime().as_secs();
+        let reading = || format!("read the leases in {}", self.folder.display());
+        let mut buffer = Vec::new();
+        for entry in fs::read_dir(&self.folder).doing(reading)? {
+            let name = entry.doing(reading)?.file_name();
+            let Some(ip) = name.to_str().and_then(address_of) else { continue };
+            let path = self.folder.join(name);
+            let lease = file::read(&mut buffer, &path, &self.clock);
+            if let Some(lease) = lease.doing(|| format!("read the lease {}", path.display()))? {
+                self.index.note(ip, &lease).doing(reading)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(&self, ip: IpAddr) -> Result<Option<Lease>> {
+        let path = self.path_of(ip);
+        file::read(&mut Vec::new(), &path, &self.clock).doing(|| format!("read the lease {}", path.display()))
     }
 }
 
-/// A lease that this process has just made. The open file stands for it: its inode cannot become another lease's
-/// while we hold it.
-#[derive(Debug)]
-pub struct Claim {
-    file: File,
-    path: PathBuf,
-}
-
-impl Claim {
-    /// Gives the address back, unless the file that now has this name is a later lease.
-    ///
-    /// # Errors
-    /// A folder that cannot be locked, or a file that cannot be removed.
-    pub fn give_back(self) -> Result<()> {
-        let Some(folder) = self.path.parent() else { return Ok(()) };
-        let _lock = lock(folder)?;
-        let give = || match (self.file.metadata()?, fs::symlink_metadata(&self.path)) {
-            (ours, Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => {
-                remove_if_there(&self.path)
-            }
-            _ => Ok(()),
+/// Puts the index back. It is a cache, so what goes wrong here is only slow the next time.
+impl Drop for Store {
+    fn drop(&mut self) {
+        let Some(shelf) = self.shelf.take() else { return };
+        let stamp = match self.done {
+            Done::Nothing => return,
+            Done::Learnt => self.fits.filter(|fits| Stamp::of(&self.handle).is_ok_and(|now| now == *fits)),
+            Done::Changed => self.fits.and_then(|_| Stamp::set(&self.handle).ok().flatten()),
         };
-        give().doing(|| format!("give back the lease {}", self.path.display()))
+        match stamp.map(|stamp| shelf.keep(&mut self.index, stamp, self.read)) {
+            Some(Ok(())) => {}
+            _ => shelf.clear(),
+        }
     }
 }
 
@@ -226,29 +442,10 @@ fn lock(folder: &Path) -> Result<File> {
     open().doing(|| format!("lock {}", path.display()))
 }
 
-fn leases(folder: &Path, clock: &Clock) -> Result<BTreeMap<IpAddr, Lease>> {
-    let reading = || format!("read the leases in {}", folder.display());
-    let mut found = BTreeMap::new();
-    let mut text = Vec::new();
-    for entry in fs::read_dir(folder).doing(reading)? {
-        let entry = entry.doing(reading)?;
-        let Some(ip) = entry.file_name().to_str().and_then(address_of) else { continue };
-        let path = entry.path();
-        // A folder, a link or a pipe of that name cannot be read as a lease, but is in the way of one.
-        let lease = match entry.file_type().doing(reading)?.is_file() {
-            true => {
-                file::read(&mut text, &path, clock).doing(|| format!("read the lease {}", path.display()))?
-            }
-            false => Some(Lease { says: Says::Foreign, age: Age::Unknown }),
-        };
-        found.extend(lease.map(|lease| (ip, lease)));
-    }
-    Ok(found)
-}
-
-/// The address for which this is the file name, in the one spelling that both plugins use.
+/// The address for which this is the file name, in the one spelling that both plugins use. (An IPv4 address that is mapped
+/// into IPv6 is no address of a pool.)
 fn address_of(name: &str) -> Option<IpAddr> {
-    name.parse::<IpAddr>().ok().filter(|ip| ip.to_string() == name)
+    name.parse::<IpAddr>().ok().filter(|ip| ip.to_string() == name && *ip == ip.to_canonical())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! host-local's folder over time: reboots, crashes, crowds and other hands.
 
 mod boots;
+mod flat;
+mod hands;
 
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, OFlags, XattrFlags, fgetxattr, fsetxattr, linkat};
 use rustix::io::Errno;
 
-use crate::boot::Mark;
+use crate::boot::{Age, Mark};
 use crate::lease::{Holder, Lease, Says};
 use crate::store::here::Clock;
 
@@ -39,26 +39,33 @@ pub(super) fn write(folder: &Path, path: &Path, holder: &Holder, mark: Option<Ma
 }
 
 /// Reads a lease into a buffer that serves for all of them; `None` if it is gone, removed behind our back by somebody
-/// who asks for no lock.
+/// who asks for no lock. A folder, a link or a pipe of that name cannot be read as a lease, but is in the way of one.
 ///
 /// Few system calls, as every lease of a folder may have to be read.
 pub(super) fn read(text: &mut Vec<u8>, path: &Path, clock: &Clock) -> io::Result<Option<Lease>> {
-    text.clear();
-    text.resize(512, 0);
-    let mut file = match File::open(path) {
+    let foreign = Lease { says: Says::Foreign, age: Age::Unknown };
+    // A pipe without a writer would keep us waiting.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::LOOP | Errno::NXIO)) => {
+            return Ok(Some(foreign));
+        }
         file => file?,
     };
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Ok(Some(foreign));
+    }
+    text.clear();
+    text.resize(512, 0);
     let length = file.read(text)?;
     let is_all = length < text.len();
     text.truncate(length);
     if !is_all {
         file.read_to_end(text)?;
     }
-    let says = Says::read(text);
-    let mark = mark_of(&file);
-    let written = if mark.is_some() { None } else { Some(file.metadata()?.modified()?) };
-    Ok(Some(Lease { says, age: clock.age(mark, written) }))
+    Ok(Some(Lease { says: Says::read(text), age: clock.age(mark_of(&file), found.modified()?) }))
 }
 
 /// Removes a file; one that is not there is removed.

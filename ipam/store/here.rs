@@ -1,6 +1,8 @@
 //! What this machine says about itself: its name, its boot, and since when that has lasted.
 
-use std::fs;
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,15 +21,25 @@ const RUN: &str = "/run";
 #[derive(Debug)]
 pub(super) struct Clock {
     here: Here,
-    start: Option<SystemTime>,
+    kind: Option<u64>,
+    start: OnceCell<Option<SystemTime>>,
 }
 
 impl Clock {
     /// Looks at the machine, and at the file system of the folder.
     pub(super) fn of(folder: &Path) -> Clock {
-        let id = |path| fs::read_to_string(path).ok().and_then(|text| Id::read(&text));
         let here = Here { machine: id(MACHINE), boot: id(BOOT) };
-        Clock { here, start: start(folder) }
+        Clock { here, kind: kind(folder), start: OnceCell::new() }
+    }
+
+    /// The boot in which we are.
+    pub(super) fn boot(&self) -> Option<Id> {
+        self.here.boot
+    }
+
+    /// Whether the folder's time of change tells of every change: where this machine alone writes it.
+    pub(super) fn tells_changes(&self) -> bool {
+        self.kind.is_some_and(|kind| kind == TMPFS || LASTING.contains(&kind))
     }
 
     /// What a lease that is written now has to carry.
@@ -35,19 +47,34 @@ impl Clock {
         self.here.mark()
     }
 
-    /// The age of a lease, by its mark or else by the time at which it was written.
-    pub(super) fn age(&self, mark: Option<Mark>, written: Option<SystemTime>) -> Age {
-        self.here.age(mark, written.unwrap_or_else(SystemTime::now), self.start)
+    /// The age of a lease, by its mark or else by the time at which it was written. Nothing on a tmpfs outlives a boot.
+    pub(super) fn age(&self, mark: Option<Mark>, written: SystemTime) -> Age {
+        if mark.is_none() && self.kind == Some(TMPFS) {
+            return Age::Present;
+        }
+        self.here.age(mark, written, || *self.start.get_or_init(|| self.start()))
+    }
+
+    /// When this boot began, if that is certain: where this machine alone writes the folder, and the folder outlives a boot.
+    fn start(&self) -> Option<SystemTime> {
+        if !LASTING.contains(&self.kind?) || kind(Path::new(RUN))? != TMPFS {
+            return None;
+        }
+        boot::start(birth(RUN)?, SystemTime::now(), uptime())
     }
 }
 
-/// When this boot began, if that is certain: where this machine alone writes the folder, and the folder outlives a boot.
-fn start(folder: &Path) -> Option<SystemTime> {
-    if !LASTING.contains(&kind(folder)?) || kind(Path::new(RUN))? != TMPFS {
-        return None;
-    }
-    let uptime = Duration::try_from(clock_gettime(ClockId::Boottime)).ok()?;
-    boot::start(birth(RUN)?, SystemTime::now(), uptime)
+/// For how long this machine has been up, asleep or not.
+pub(super) fn uptime() -> Duration {
+    // A time after its own beginning is never negative.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+/// The number in a file. One read is enough for a line.
+fn id(path: &str) -> Option<Id> {
+    let mut line = [0; 64];
+    let length = File::open(path).and_then(|mut file| file.read(&mut line)).ok()?;
+    Id::read(std::str::from_utf8(line.get(..length)?).ok()?)
 }
 
 /// When a file was made, where its file system keeps that (tmpfs since Linux 6.0).

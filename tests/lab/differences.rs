@@ -354,11 +354,8 @@ const TABLE: &[Difference] = &[
         "an address that is written twice is given once; two gateways for it are error 7",
         "it is given twice, and the interface plugin fails",
     ),
-    pair(
-        "boots",
-        "IPM-17",
-        "a lease of an earlier boot is free",
-        "it holds its address until somebody removes its file",
-    ),
+    pair("boots", "IPM-17", "a lease of an earlier boot is free", "it is taken until its file is removed"),
+    pair("flat-cost", "IPM-12", "a call costs the same with any number of leases", "it reads them all"),
+    pair("full-says", "IPM-09", "a full range: its size, and what has its addresses", "it is named"),
     pair("lock-span", "IPM-05", "the lock is held for the whole ADD", "it is released between sets"),
 ];

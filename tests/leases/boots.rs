@@ -22,7 +22,7 @@ fn machine(host: &Host, n: u32) {
 }
 
 /// A folder that could outlive a boot, with extended attributes: not on a tmpfs, whose files say little before Linux 6.6.
-fn lasting_folder(host: &Host) -> &'static str {
+pub fn lasting_folder(host: &Host) -> &'static str {
     let overlay = "mkdir -p /run/lab/lower /run/lab/upper/up /run/lab/upper/work
         mount -t overlay leases /var/lib/cni \
             -o lowerdir=/run/lab/lower,upperdir=/run/lab/upper/up,workdir=/run/lab/upper/work,userxattr";

@@ -1,0 +1,60 @@
+//! A range without a free address: what there is to say about it.
+
+use std::fmt;
+
+use cni::error::{Code, Error};
+
+use crate::range::{RangeSet, number};
+use crate::store::{Store, Tally};
+
+/// The words that everybody searches for, and behind them who has the addresses and what to do.
+pub(super) fn error(store: &mut Store, set: &RangeSet, code: Code) -> Error {
+    let error = Error::new(code, format!("no IP addresses available in range set: {set}"));
+    match store.tally(|ip| set.range_of(ip).is_some()) {
+        Ok(tally) => {
+            error.details(Full { set, tally, folder: store.folder().display().to_string() }.to_string())
+        }
+        Err(_) => error,
+    }
+}
+
+struct Full<'a> {
+    set: &'a RangeSet,
+    tally: Tally,
+    folder: String,
+}
+
+impl fmt::Display for Full<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { present, unknown, elsewhere, foreign, dead } = self.tally;
+        write!(
+            f,
+            "{} has {} addresses to give, and all are taken: {present} by leases of this boot",
+            self.set,
+            size(self.set)
+        )?;
+        for (count, what) in [
+            (unknown, "by leases that do not tell their boot, as another plugin writes them"),
+            (elsewhere, "by leases of another machine"),
+            (foreign, "by files that are no lease"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(
+            f,
+            "; {dead} are of an earlier boot or rubbish (those are given again). `host-local --list {}` shows who has them. \
+             DEL for containers that are gone frees them, and so does GC; else the range is too small for this node",
+            self.folder
+        )
+    }
+}
+
+/// How many addresses of a set are given to containers.
+fn size(set: &RangeSet) -> u128 {
+    let ranges = set.ranges().iter();
+    let all = ranges.map(|range| (number(range.last()) - number(range.first())).saturating_add(1));
+    let gateways = set.gateways().filter(|ip| set.range_of(*ip).is_some()).count();
+    all.fold(0, u128::saturating_add) - gateways as u128
+}

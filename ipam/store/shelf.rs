@@ -1,0 +1,178 @@
+//! Where an index lies between calls, and how the next call knows that it still fits its folder.
+//!
+//! After a change of ours the folder's time of change is set to this very nanosecond, and the index keeps that value: its
+//! stamp. Whoever else makes or removes a file in the folder, the Go plugin or a person, in the same tick of the clock or
+//! years later, sets another time, so an index whose stamp is not the folder's time is thrown away. (The time that the kernel
+//! sets would not do: on tmpfs, and everywhere before Linux 6.13, two changes of one tick leave it the same.)
+//!
+//! Before the folder is changed the stamp is taken off, and put on again when everything is done. So whatever dies in
+//! between leaves an index without a stamp.
+
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::boot::Id;
+use crate::store::file::remove_if_there;
+use crate::store::index::Index;
+use crate::store::table::{PAGE, Table};
+
+/// Where indexes are kept: they end with the boot, as what they are worth does.
+pub(super) const INDEXES: &str = "/run/jackfield/leases";
+
+/// The layout of the file, and how we know ours: the first eight bytes.
+const LAYOUT: u64 = u64::from_be_bytes(*b"leases 1");
+
+/// The index of one folder: a file that is named by the folder's own number.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    path: PathBuf,
+    boot: Id,
+}
+
+/// A folder's time of last change: seconds and nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp(i64, i64);
+
+/// An index as it lay there.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What it knows.
+    pub(super) index: Index,
+    /// The folder's time to which it belongs.
+    pub(super) stamp: Stamp,
+    /// When the folder was last read as a whole, in seconds since this machine was started.
+    pub(super) read: u64,
+}
+
+impl Shelf {
+    /// The place for the index of this folder.
+    pub(super) fn of(indexes: &Path, folder: &File, boot: Id) -> io::Result<Shelf> {
+        let folder = folder.metadata()?;
+        Ok(Shelf { path: indexes.join(format!("{:x}-{:x}.index", folder.dev(), folder.ino())), boot })
+    }
+
+    /// What lies there, if it was written in this boot and is stamped with this time.
+    pub(super) fn find(&self, now: Stamp) -> io::Result<Option<Found>> {
+        let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut head = [0; Head::SIZE];
+        file.read_exact_at(&mut head, 0)?;
+        let Some(head) = Head::read(&head) else { return Ok(None) };
+        if head.boot != self.boot.bytes() || head.stamp != Some(now) {
+            return Ok(None);
+        }
+        let table = Table::of(file, head.buckets, head.records)?;
+        Ok(table.map(|table| Found { index: Index::of(table), stamp: now, read: head.read }))
+    }
+
+    /// Takes the stamp off, before the folder changes.
+    pub(super) fn unstamp(&self, index: &mut Index) -> io::Result<()> {
+        match index.table().file() {
+            Some(file) => file.write_all_at(&[0; Head::STAMP.1], Head::STAMP.0),
+            None => Ok(()), // the file that lies there belongs to an earlier time of the folder
+        }
+    }
+
+    /// Puts the index there. One without a record is not worth a file.
+    pub(super) fn keep(&self, index: &mut Index, stamp: Stamp, read: u64) -> io::Result<()> {
+        let table = index.table();
+        if table.records() == 0 {
+            return remove_if_there(&self.path);
+        }
+        let (buckets, records) = (table.buckets(), table.records());
+        let head = Head { boot: self.boot.bytes(), stamp: Some(stamp), buckets, records, read };
+        // The head goes last: until then the file has none, or one without a stamp.
+        table.write(|| self.make())?.write_all_at(&head.bytes(), 0)
+    }
+
+    /// Removes what lies there.
+    pub(super) fn clear(&self) {
+        // What cannot be removed has no stamp.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    fn make(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        match options.open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = self.path.parent().unwrap_or(Path::new("/"));
+                DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+                options.open(&self.path)
+            }
+            file => file,
+        }
+    }
+}
+
+impl Stamp {
+    /// The folder's time as it is.
+    pub(super) fn of(folder: &File) -> io::Result<Stamp> {
+        let found = folder.metadata()?;
+        Ok(Stamp(found.mtime(), found.mtime_nsec()))
+    }
+
+    /// Sets the folder's time to this nanosecond. `None` if its file system cannot keep that.
+    pub(super) fn set(folder: &File) -> io::Result<Option<Stamp>> {
+        let now = SystemTime::now();
+        folder.set_times(FileTimes::new().set_modified(now))?;
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let meant = Stamp(since.as_secs().cast_signed(), since.subsec_nanos().into());
+        Ok(Some(meant).filter(|meant| Stamp::of(folder).is_ok_and(|kept| kept == *meant)))
+    }
+}
+
+/// The first bytes of an index, all numbers with their highest byte first.
+struct Head {
+    boot: [u8; 16],
+    stamp: Option<Stamp>,
+    buckets: u32,
+    records: u64,
+    read: u64,
+}
+
+impl Head {
+    const SIZE: usize = 64;
+
+    /// Offset and length of the stamp.
+    const STAMP: (u64, usize) = (24, 16);
+
+    fn bytes(&self) -> [u8; PAGE] {
+        let Stamp(seconds, nanoseconds) = self.stamp.unwrap_or(Stamp(0, 0));
+        let parts: [&[u8]; 7] = [
+            &LAYOUT.to_be_bytes(),
+            &self.boot,
+            &seconds.to_be_bytes(),
+            &nanoseconds.to_be_bytes(),
+            &self.records.to_be_bytes(),
+            &self.read.to_be_bytes(),
+            &self.buckets.to_be_bytes(),
+        ];
+        let mut page = [0; PAGE];
+        page.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        page
+    }
+
+    fn read(bytes: &[u8; Head::SIZE]) -> Option<Head> {
+        let (layout, rest) = bytes.split_first_chunk()?;
+        let (boot, rest) = rest.split_first_chunk()?;
+        let (seconds, rest) = rest.split_first_chunk()?;
+        let (nanoseconds, rest) = rest.split_first_chunk()?;
+        let (records, rest) = rest.split_first_chunk()?;
+        let (read, rest) = rest.split_first_chunk()?;
+        let (buckets, _) = rest.split_first_chunk()?;
+        let stamp = Stamp(i64::from_be_bytes(*seconds), i64::from_be_bytes(*nanoseconds));
+        (u64::from_be_bytes(*layout) == LAYOUT).then_some(Head {
+            boot: *boot,
+            stamp: Some(stamp).filter(|stamp| *stamp != Stamp(0, 0)),
+            buckets: u32::from_be_bytes(*buckets),
+            records: u64::from_be_bytes(*records),
+            read: u64::from_be_bytes(*read),
+        })
+    }
+}
