@@ -3,6 +3,7 @@
 mod back;
 mod inherited;
 mod layouts;
+mod vlan;
 
 use std::path::Path;
 

@@ -18,9 +18,12 @@ fn purge(host: &Host, words: &[&str]) -> Outcome {
     outcome
 }
 
+fn network(host: &Host) -> Value {
+    conf::with(&conf::with(&conf::bridge(host), "/ipMasq", json!(true)), "/macspoofchk", json!(true))
+}
+
 fn attach<'h>(host: &'h Host, pod: &Pod) -> (Attach<'h>, Value) {
-    let conf = conf::with(&conf::bridge(host), "/ipMasq", json!(true));
-    let attachment = host.attach("bridge", conf, pod).container(pod.name());
+    let attachment = host.attach("bridge", network(host), pod).container(pod.name());
     let result = attachment.add().result();
     (attachment, result)
 }
@@ -36,7 +39,10 @@ fn purge_tells_of_each_thing_and_touches_nothing_of_the_living() {
         let [red, blue] = ["red", "blue"].map(|name| host.pod_named(name));
         let (living, result) = attach(host, &blue);
         let before = host.snapshot();
-        attach(host, &red);
+        let (_, reds) = attach(host, &red);
+        let [host_end, mac] = [&reds["interfaces"][1]["name"], &reds["interfaces"][2]["mac"]];
+        let host_end = host_end.as_str().unwrap();
+        let pair = format!("{host_end} . {}", mac.as_str().unwrap());
         assert_eq!(purge(host, &[]).stdout(), "", "everybody lives");
         unlink(&red);
         let kept = host.snapshot();
@@ -44,12 +50,18 @@ fn purge_tells_of_each_thing_and_touches_nothing_of_the_living() {
         kept.same_as(&host.snapshot(), &[]);
         let lines: Vec<&str> = told.lines().collect();
         let whose = "(jackfield: net-a eth0 red)";
-        let elements = [("10.9.0.3", "masquerade1_ip"), ("fd00:9::3", "masquerade1_ip6")]
-            .map(|(key, map)| format!("would remove element {key} of {map} in table inet jackfield {whose}"));
-        assert_eq!(lines[..2], elements);
-        assert!(lines[2].starts_with("would remove record /run/jackfield/attachments/"), "{told}");
-        assert!(lines[2].ends_with(".bridge of eth0 of container red in network net-a"), "{told}");
-        assert_eq!(lines.len(), 3);
+        let elements = [
+            ("10.9.0.3", "masquerade1_ip in table inet"),
+            ("fd00:9::3", "masquerade1_ip6 in table inet"),
+            (host_end, "spoof1_guarded in table bridge"),
+            (&pair, "spoof1_allowed in table bridge"),
+        ];
+        let elements =
+            elements.map(|(key, set)| format!("would remove element {key} of {set} jackfield {whose}"));
+        assert_eq!(lines[..4], elements);
+        assert!(lines[4].starts_with("would remove record /run/jackfield/attachments/"), "{told}");
+        assert!(lines[4].ends_with(".bridge of eth0 of container red in network net-a"), "{told}");
+        assert_eq!(lines.len(), 5);
         assert_eq!(purge(host, &[]).stdout(), told.replace("would remove", "removed"));
         assert_eq!(purge(host, &[]).stdout(), "");
         host.sh("rm /run/leases/*/10.9.0.3 /run/leases/*/fd00*3");
@@ -71,6 +83,7 @@ fn with_the_last_owner_the_tables_go_unless_somebody_put_something_into_them() {
             host.sh("rm -r /run/leases");
             let told = purge(host, &[]).stdout();
             assert_eq!(told.contains("removed table inet jackfield\n"), !stranger, "{told}");
+            assert!(told.contains("removed table bridge jackfield\n"), "{told}");
             let tables = host.sh("nft list ruleset");
             assert_eq!(tables.contains("chain mine"), stranger, "{tables}");
             assert!(!tables.contains("10.9.0."), "{tables}");
@@ -102,7 +115,7 @@ fn records_are_known_by_their_names() {
 #[test]
 fn an_add_that_is_under_way_loses_nothing() {
     lab_with(OURS, |host| {
-        let conf = conf::with(&conf::bridge(host), "/ipMasq", json!(true));
+        let conf = network(host);
         let pods: Vec<Pod> = (0..12).map(|number| host.pod_named(&format!("c{number}"))).collect();
         let attachments: Vec<_> =
             pods.iter().map(|pod| host.attach("bridge", conf.clone(), pod).container(pod.name())).collect();

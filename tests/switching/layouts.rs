@@ -23,7 +23,7 @@ ip link add vethd230246a997 type veth peer name eth0 address 02:00:5e:00:00:07 n
 ip link set vethd230246a997 group 27238 master br0 up \
     alias "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen"
 nsenter --net=/run/netns/frozen sh -ec '
-    ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; ip addr add fd00:9::2/64 dev eth0 nodad
+    ip link set eth0 up address 02:00:5e:10:00:02; ip addr add 10.9.0.2/24 dev eth0; ip addr add fd00:9::2/64 dev eth0 nodad
     ip route add default via 10.9.0.1; ip route add default via fd00:9::1'
 mkdir -p /run/leases/net-a; cd /run/leases/net-a; touch lock
 for address in 10.9.0.2 fd00:9::2; do printf 'frozen\r\neth0' > $address; done
@@ -35,6 +35,7 @@ mkdir -p /run/jackfield/attachments
 cat > /run/jackfield/attachments/d230246a997c9aa0d43d74033353da04.bridge <<'END'
 {"layout":1,"network":"net-a","container":"frozen","ifname":"eth0","hostEnd":"vethd230246a997"}
 {"masquerade":["10.9.0.2","fd00:9::2"]}
+{"spoofCheck":"02:00:5e:10:00:02"}
 END
 nft -f - <<'END'
 table inet jackfield {
@@ -69,6 +70,25 @@ table inet jackfield {
 		ip6 daddr fd00:9::/64 return
 		ip6 daddr ff00::/8 return
 		masquerade
+	}
+}
+table bridge jackfield {
+	comment "made and removed by the Jackfield CNI plugins"
+	set spoof1_guarded {
+		type ifname
+		comment "host ends that pass frames from allowed addresses alone"
+		elements = { "vethd230246a997" comment "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen" }
+	}
+
+	set spoof1_allowed {
+		type ifname . ether_addr
+		comment "host ends, each with its container's address"
+		elements = { "vethd230246a997" . 02:00:5e:10:00:02 comment "d230246a997c9aa0d43d74033353da04-1d509e1a7b4733c3 jackfield: net-a eth0 frozen" }
+	}
+
+	chain spoof1 {
+		type filter hook prerouting priority -310; policy accept;
+		iifname @spoof1_guarded iifname . ether saddr != @spoof1_allowed counter drop
 	}
 }
 END"#;
