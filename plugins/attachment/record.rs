@@ -127,6 +127,14 @@ impl Claim {
         put_in_place(&file, &place, attachment).map(|()| Claim { file })
     }
 
+    /// The lock once more: it goes when both have gone.
+    ///
+    /// # Errors
+    /// `EMFILE` and its kin.
+    pub fn held(&self) -> Result<File> {
+        self.file.try_clone().doing(|| "hold the attachment's record".into())
+    }
+
     /// Adds the addresses whose masquerade is about to be claimed.
     ///
     /// # Errors

@@ -138,6 +138,28 @@ fn an_add_that_is_under_way_loses_nothing() {
     });
 }
 
+/// What an ADD has made it takes back itself, to the last.
+#[test]
+fn an_add_that_is_being_undone_is_still_under_way() {
+    lab_with(OURS, |host| {
+        let (stub, pod) = (host.stub("rec-ipam"), host.pod());
+        stub.answers(
+            "ADD",
+            r#"{"cniVersion":"1.1.0","ips":[{"address":"10.9.0.2/24","gateway":"10.9.0.1"}]}"#,
+        );
+        stub.hangs("DEL");
+        host.sh("ip link add br0 type bridge; ip addr add 10.7.0.1/24 dev br0");
+        let web = host.attach("bridge", conf::bridge_with_stub(host, "rec-ipam"), &pod).path(stub.folder());
+        let mut undoing = web.call("ADD").start();
+        stub.wait_for(&mut undoing);
+        assert_eq!(purge(host, &[]).stdout(), "");
+        web.add().fails(999).names(&["another ADD of eth0 of container container-1", "is under way"]);
+        stub.release();
+        undoing.finish().fails(999).names(&["already has an IP address different"]);
+        assert_eq!(host.sh("ls /run/jackfield/attachments"), "");
+    });
+}
+
 #[test]
 fn what_cannot_be_purged_is_an_error_and_words_too_many_are_refused() {
     lab_with(OURS, |host| {
