@@ -158,7 +158,7 @@ impl Conf {
             (false, true) => Gateway::Address,
             (false, false) => Gateway::No,
         };
-        let address = (gateway != Gateway::No).then_some(&bridge);
+        let address = (gateway != Gateway::No && addressing.plugin().is_some()).then_some(&bridge);
         let trunk = raw.vlan_trunk.as_deref();
         let tagging = Tagging::meant(raw.vlan, trunk, raw.preserve_default_vlan, address)?;
         Ok(Conf {
@@ -263,7 +263,10 @@ mod tests {
             (r#","vlan":4095"#, "4095"),
             (r#","vlanTrunk":[{"MinId":9,"maxid":5}]"#, "minID is greater than maxID"),
             (r#","vlanTrunk":[null]"#, "incorrect trunk parameter"),
-            (r#","bridge":"a-long-name","vlan":1000,"isGateway":true"#, "a-long-name.1000"),
+            (
+                r#","bridge":"a-long-name","vlan":1000,"isGateway":true,"ipam":{"type":"x"}"#,
+                "a-long-name.1000",
+            ),
             (r#","runtimeConfig":{"mac":"zz"}"#, "zz"),
             (r#","runtimeConfig":{"mac":"01:00:5e:00:00:01"}"#, "01:00:5e:00:00:01"),
         ] {

@@ -162,6 +162,16 @@ fn a_stranger_with_the_gateways_name_may_stay_where_there_is_no_gateway_in_the_v
 }
 
 #[test]
+fn a_network_of_frames_alone_has_no_gateway() {
+    lab_with(VLANS, |host| {
+        let one = member(host, 1, json!({"vlan": 100, "isGateway": true}));
+        assert_eq!(one.result["interfaces"].as_array().unwrap().len(), 3);
+        assert_eq!(host.links().len(), 2);
+        host.differs("check-l2", || one.web.check(&one.result).silent(), || ());
+    });
+}
+
+#[test]
 fn the_gateway_of_a_trunk_alone_is_the_bridge() {
     lab_with(OURS, |host| {
         let pod = host.pod();

@@ -39,7 +39,7 @@ fn vlans_that_cannot_be_are_refused_before_anything_is_touched_and_do_not_stop_a
             ),
             (json!({"vlanTrunk": [null]}), &["vlanTrunk[0]: null"]),
             (
-                json!({"vlan": 1000, "bridge": "a-long-name", "isGateway": true}),
+                json!({"vlan": 1000, "bridge": "a-long-name", "isGateway": true, "ipam": {"type": "host-local"}}),
                 &["a-long-name.1000", "bridge: a-long-name, vlan: 1000"],
             ),
         ];

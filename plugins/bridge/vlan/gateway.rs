@@ -9,7 +9,7 @@ use linux::address::Family;
 use linux::link::Link;
 use linux::mac::Mac;
 use linux::netns::NetNs;
-use linux::rtnl::Rtnl;
+use linux::rtnl::{Request, Rtnl};
 use linux::sysctl::Conf as Sysctl;
 use linux::veth::VethPair;
 use linux::vlan::{VlanId, Vlans};
@@ -40,10 +40,10 @@ impl Membership {
     pub fn ensure_gateway(&self, host: &Rtnl, bridge: &Link) -> Result<Option<Link>> {
         let Some(name) = self.gateway.as_ref().map(IfName::as_str) else { return Ok(None) };
         let doing = || format!("failed to create vlan interface {name:?}");
-        if look(host, name)?.is_none() {
-            self.make(host, bridge, name)?;
-        }
-        let link = look(host, name)?.ok_or_else(|| vanished(name))?;
+        let link = match look(host, name)? {
+            Some(link) => link,
+            None => self.make(host, bridge, name)?,
+        };
         // Whoever made it may have come no further yet, or have died there: what is left to do everybody does.
         if let Some(port) = port(host, &link, bridge)? {
             if !self.serves(host, bridge, &port)? {
@@ -82,7 +82,7 @@ impl Membership {
     }
 
     /// The port is up from its birth, but nothing passes it until the gateway's end is up too.
-    fn make(&self, host: &Rtnl, bridge: &Link, name: &str) -> Result<()> {
+    fn make(&self, host: &Rtnl, bridge: &Link, name: &str) -> Result<Link> {
         let doing = || format!("failed to create vlan gateway {name:?}");
         let pair = VethPair {
             host_name: &port_name(name),
@@ -97,10 +97,14 @@ impl Membership {
             queues: 1,
         };
         match host.create_veth(&pair) {
-            // A neighbour's ADD was faster. Where it was a stranger who has the port's name, the look-up will tell.
-            Err(error) if error.is_exists() && look(host, name)?.is_some() => Ok(()),
-            made => made.map(drop).doing(doing),
+            // A neighbour's ADD was faster; or somebody else has the port's name, and the look-up finds no gateway.
+            Err(error) if error.is_exists() && look(host, name)?.is_some() => {}
+            made => {
+                let alias = format!("jackfield: the gateway {name} is behind this port");
+                made.and_then(|pair| host.send(Request::set_alias(pair.host, &alias))).doing(doing)?;
+            }
         }
+        look(host, name)?.ok_or_else(|| Error::internal(format!("{}: it has vanished", doing())))
     }
 
     /// The gateway's port is in the VLAN, and not in the default one unless that is wished. Another network may have wished
@@ -117,10 +121,6 @@ impl Membership {
 
 fn look(host: &Rtnl, name: &str) -> Result<Option<Link>> {
     host.link_by_name(name).doing(|| format!("failed to find interface {name:?}"))
-}
-
-fn vanished(name: &str) -> Error {
-    Error::internal(format!("failed to create vlan interface {name:?}: it has vanished"))
 }
 
 /// The port behind the gateway's link, if it is such a pair.
