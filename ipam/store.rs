@@ -15,6 +15,7 @@
 //! Everything that knows files is in here. Others ask who holds what, claim, release, and remember.
 //!
 //! - `file`: one lease file, written and read; [`claim`]: one that was just written, and may have to go again;
+//! - [`census`]: all lease files together;
 //! - `last`: which address was given last;
 //! - `here`: what this machine says about its boot;
 //! - `record`, `table`, `index`: who has what, without reading sixty thousand files;
@@ -23,6 +24,7 @@
 //! **Invariant**: the index is a cache. Whoever acts upon a lease has read its file; whoever makes one asks the kernel, which
 //! refuses a name that is taken. Without the index everything is as right, and slower.
 
+pub mod census;
 pub mod claim;
 mod file;
 mod here;
@@ -47,8 +49,10 @@ use claim::Claim;
 use file::remove_if_there;
 use here::Clock;
 use index::Index;
-use record::{Record, State, owner_of};
 use shelf::{INDEXES, Shelf, Stamp};
+
+/// Whoever reads or changes the folder holds a lock on this file.
+const LOCK: &str = "lock";
 
 /// A full range is believed to be full for so many seconds; then the whole folder is read again before it is said.
 const TRUSTED: u64 = 60;
@@ -69,45 +73,6 @@ pub struct Store {
     _lock: File,
 }
 
-/// Those who may hold a lease.
-#[derive(Clone, Debug)]
-pub struct Living(Vec<u64>);
-
-impl Living {
-    /// These interfaces of these containers. A lease without an interface lives as long as any of its container.
-    pub fn of<'a>(attachments: impl Iterator<Item = (&'a str, &'a str)>) -> Living {
-        let owners = attachments
-            .flat_map(|(container, ifname)| [Some(ifname), None].map(|ifname| owner_of(container, ifname)));
-        let mut owners: Vec<u64> = owners.collect();
-        owners.sort_unstable();
-        Living(owners)
-    }
-
-    /// Whether nobody needs a lease file any more: rubbish, or one whose holder is not of us.
-    fn outlives(&self, owner: u64, state: State) -> bool {
-        match state {
-            State::Held(_) => self.0.binary_search(&owner).is_err(),
-            State::Foreign => false,
-            State::Torn => true,
-        }
-    }
-}
-
-/// Lease files, counted by what to think of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Leases of this boot.
-    pub present: u64,
-    /// Leases that do not tell their boot.
-    pub unknown: u64,
-    /// Leases of another machine.
-    pub elsewhere: u64,
-    /// What is no lease and in the way of one.
-    pub foreign: u64,
-    /// Leases of an earlier boot, and rubbish: their addresses are free.
-    pub dead: u64,
-}
-
 /// How far this call has come with changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Done {
@@ -125,9 +90,15 @@ impl Store {
     /// # Errors
     /// A folder that cannot be made, locked or read, with the kernel's reason.
     pub fn open(folder: &Path) -> Result<Store> {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-        made.doing(|| format!("make the lease folder {}", folder.display()))?;
-        Store::lock(folder, Path::new(INDEXES))
+        let make = || {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            made.doing(|| format!("make the lease folder {}", folder.display()))
+        };
+        let lock = match lock(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => make().map(|()| self::lock(folder))?,
+            lock => lock,
+        };
+        Store::locked(folder, Path::new(INDEXES), lock)
     }
 
     /// Locks the folder; one that is not there has no leases, and is not made.
@@ -138,12 +109,12 @@ impl Store {
         match fs::metadata(folder) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error).doing(|| format!("look for the lease folder {}", folder.display())),
-            Ok(_) => Store::lock(folder, Path::new(INDEXES)).map(Some),
+            Ok(_) => Store::locked(folder, Path::new(INDEXES), lock(folder)).map(Some),
         }
     }
 
-    fn lock(folder: &Path, indexes: &Path) -> Result<Store> {
-        let lock = lock(folder)?;
+    fn locked(folder: &Path, indexes: &Path, lock: io::Result<File>) -> Result<Store> {
+        let lock = lock.doing(|| format!("lock {}", folder.join(LOCK).display()))?;
         let opening = || format!("open the lease folder {}", folder.display());
         let handle = File::open(folder).doing(opening)?;
         let clock = Clock::of(folder);
@@ -225,42 +196,6 @@ impl Store {
     pub fn held_by(&mut self, holder: &Holder) -> Result<Vec<IpAddr>> {
         let written = self.written_for(holder, &[])?;
         Ok(written.into_iter().filter(|(_, lease)| lease.holds()).map(|(ip, _)| ip).collect())
-    }
-
-    /// The files of holders that are not among the living, and rubbish.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn dead(&mut self, living: &Living) -> Result<Vec<(IpAddr, Lease)>> {
-        let mut dead = Vec::new();
-        let all = self.ask(Index::all)?;
-        for (ip, ..) in all.into_iter().filter(|(_, owner, state)| living.outlives(*owner, *state)) {
-            // The file has the last word.
-            let lease = self.read_one(ip)?;
-            dead.extend(lease.map(|lease| (ip, lease)).filter(|(ip, lease)| match Record::of(*ip, lease) {
-                Record::Lease { owner, state, .. } => living.outlives(owner, state),
-                Record::Stretch { .. } => false,
-            }));
-        }
-        Ok(dead)
-    }
-
-    /// What the lease files are whose addresses are meant.
-    ///
-    /// # Errors
-    /// A folder that cannot be read.
-    pub fn tally(&mut self, is_meant: impl Fn(IpAddr) -> bool) -> Result<Tally> {
-        let mut tally = Tally::default();
-        for (_, _, state) in self.ask(Index::all)?.into_iter().filter(|(ip, ..)| is_meant(*ip)) {
-            match state {
-                State::Held(Age::Present) => tally.present += 1,
-                State::Held(Age::Unknown) => tally.unknown += 1,
-                State::Held(Age::Elsewhere) => tally.elsewhere += 1,
-                State::Held(Age::Earlier) | State::Torn => tally.dead += 1,
-                State::Foreign => tally.foreign += 1,
-            }
-        }
-        Ok(tally)
     }
 
     /// Leases the address to the holder; `None` if somebody else has it.
@@ -429,17 +364,12 @@ pub fn is_writable(folder: &Path) -> Result<()> {
 }
 
 /// Takes the folder's lock, and waits for it if it must; closing the file, or dying, lets it go.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let open = || {
-        let mut options = OpenOptions::new();
-        // std wants a file that it creates to be opened for writing; the kernel does not, nor does the Go plugin.
-        options.read(true).custom_flags(OFlags::CREATE.bits().cast_signed()).mode(0o750);
-        let file = options.open(&path)?;
-        file.lock()?;
-        Ok::<_, io::Error>(file)
-    };
-    open().doing(|| format!("lock {}", path.display()))
+fn lock(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // std wants a file that it creates to be opened for writing; the kernel does not, nor does the Go plugin.
+    options.read(true).custom_flags(OFlags::CREATE.bits().cast_signed()).mode(0o750);
+    let file = options.open(folder.join(LOCK))?;
+    file.lock().map(|()| file)
 }
 
 /// The address for which this is the file name, in the one spelling that both plugins use. (An IPv4 address that is mapped

@@ -5,7 +5,8 @@ use std::fmt;
 use cni::error::{Code, Error};
 
 use crate::range::{RangeSet, number};
-use crate::store::{Store, Tally};
+use crate::store::Store;
+use crate::store::census::Tally;
 
 /// The words that everybody searches for, and behind them who has the addresses and what to do.
 pub(super) fn error(store: &mut Store, set: &RangeSet, code: Code) -> Error {

@@ -18,7 +18,8 @@ use crate::choose;
 use crate::conf::{Conf, Raw};
 use crate::lease::Holder;
 use crate::resolver;
-use crate::store::{self, Living, Store};
+use crate::store::census::Living;
+use crate::store::{self, Store};
 
 /// The plugin.
 pub struct HostLocal;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use cni::error::Result;
 
-use crate::store::Store;
+use crate::store::{Store, lock};
 
 /// A lease that this process has just made. The open file stands for it: its inode cannot become another lease's
 /// while we hold it.
@@ -30,7 +30,7 @@ impl Claim {
     /// # Errors
     /// A folder that cannot be locked, or a file that cannot be removed.
     pub fn give_back(self) -> Result<()> {
-        let mut store = Store::lock(&self.folder, &self.indexes)?;
+        let mut store = Store::locked(&self.folder, &self.indexes, lock(&self.folder))?;
         let path = store.path_of(self.ip);
         let is_ours = match (self.file.metadata(), fs::symlink_metadata(&path)) {
             (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),

@@ -25,7 +25,7 @@ impl Folder {
     }
 
     fn store(&self) -> Store {
-        Store::lock(&self.0, &self.indexes()).unwrap()
+        Store::locked(&self.0, &self.indexes(), lock(&self.0)).unwrap()
     }
 
     fn indexes(&self) -> PathBuf {
