@@ -15,7 +15,7 @@ use crate::lab::attach::Attach;
 use crate::lab::call::Call;
 use crate::lab::host::{Host, Pod};
 use crate::lab::place::Place;
-use crate::lab::world::Need;
+use crate::lab::world::{Feature, Need};
 use crate::lab::{conf, lab, lab_with};
 
 /// The Go plugin's rules come when the container can send already, and go with the previous result alone.
@@ -131,6 +131,47 @@ fn a_foreign_mac_reaches_nobody_and_the_own_one_everybody() {
             red_pod.delete();
             blue_pod.delete();
         }
+    });
+}
+
+/// Two containers of a network speak in a VLAN of their own, one from the foreign address and then from its own.
+fn speak_with_tags(host: &Host, conf: &Value, guarded: bool) {
+    let (red, red_pod, result) = attached(host, conf, "red");
+    let (blue, blue_pod, _) = attached(host, conf, "blue");
+    watch(&blue_pod, "eth0");
+    for (pod, number) in [(&red_pod, 1), (&blue_pod, 2)] {
+        pod.sh(&format!(
+            "ip link add link eth0 name tagged type vlan id 7
+            ip link set tagged up; ip addr add 10.9.7.{number}/24 dev tagged"
+        ));
+    }
+    red_pod.sh(&format!("ip link set tagged address {FOREIGN}"));
+    assert_eq!(reaches(&red_pod, "tagged", "10.9.7.2"), !guarded);
+    assert_eq!(seen(&blue_pod) > 0, !guarded);
+    red_pod.sh(&format!("ip link set tagged address {}; ip neigh flush dev tagged", mac(&result)));
+    blue_pod.sh("ip neigh flush dev tagged");
+    assert!(red_pod.pings("10.9.7.2"));
+    red.del().silent();
+    blue.del().silent();
+    red_pod.delete();
+    blue_pod.delete();
+}
+
+#[test]
+fn a_tag_hides_no_foreign_mac() {
+    lab_with(&[Need::Has(Feature::TaggedLinks)], |host| {
+        speak_with_tags(host, &conf::bridge(host), false);
+        speak_with_tags(host, &network(host), true);
+    });
+}
+
+#[test]
+fn a_trunk_lets_no_foreign_mac_through() {
+    let needs = [Need::Has(Feature::TaggedLinks), Need::Has(Feature::BridgeVlans)];
+    lab_with(&[&needs, OURS].concat(), |host| {
+        let trunk = |conf: &Value| conf::with(conf, "/vlanTrunk", json!([{"id": 7}]));
+        speak_with_tags(host, &trunk(&conf::bridge(host)), false);
+        speak_with_tags(host, &trunk(&network(host)), true);
     });
 }
 
