@@ -2,6 +2,7 @@
 
 mod boots;
 mod crash;
+mod crowd;
 mod flat;
 mod hands;
 

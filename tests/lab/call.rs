@@ -214,6 +214,11 @@ impl Running {
         assert!(status.expect("kill(1)").success(), "send {name}");
     }
 
+    /// Sends KILL at once, without a program that has to start first.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
