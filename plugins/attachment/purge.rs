@@ -51,7 +51,10 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
 
 /// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
 /// between the first one and the look at its lock.
-fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
     let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
     Ok(has_host_end()? || leftover::is_under_way(owner) || has_host_end()?)
 }

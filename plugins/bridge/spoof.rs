@@ -52,7 +52,7 @@ use self::layout::{ALLOWED, CHAIN, GUARDED, TABLE};
 use crate::attachment::mark::{self, Mark};
 use crate::attachment::record::{Claim, Noted, Record};
 use crate::attachment::ruleset::{Repair, TABLE_COMMENT, is_of};
-use crate::attachment::{host_end, ruleset};
+use crate::attachment::{host_end, purge, ruleset};
 
 /// Opens a conversation about the check, before anything is touched.
 ///
@@ -161,16 +161,14 @@ fn remove(nft: &Nft, attachment: &Attachment, mac: Option<Mac>) -> Result<Glance
     settled.doing(doing).map(|()| glance)
 }
 
-/// Removes every element whose owner is stale, for GC. As long as a host end is there it is guarded.
+/// Removes every element whose owner is stale, for GC. As long as a host end is there, or about to be, it is guarded.
 ///
 /// # Errors
 /// What the kernel says; then nothing was changed.
 pub fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool) -> Result<()> {
     let Some(nft) = ruleset::open_if_any()? else { return Ok(()) };
-    // A host end that cannot be looked up may be there.
-    let goes = |mark: &Mark| {
-        is_stale(mark) && host_end::find_of(host, mark.owner()).is_ok_and(|link| link.is_none())
-    };
+    // What cannot be looked up lives.
+    let goes = |mark: &Mark| is_stale(mark) && purge::lives(host, mark.owner()).is_ok_and(|lives| !lives);
     let goes = |element: &Element| ruleset::mark(element).is_some_and(|mark| goes(&mark));
     let settled = nft.settle(|| {
         let (leaving, staying): (Vec<_>, Vec<_>) = nft.elements(TABLE, GUARDED)?.into_iter().partition(goes);

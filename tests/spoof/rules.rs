@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FOREIGN, OURS, attached, mac, network, reaches};
+use super::{FOREIGN, OURS, attached, mac, network, reaches, until};
 use crate::burst::{by_workers, much, rounds};
 use crate::lab::attach::Attach;
 use crate::lab::call::Call;
@@ -269,6 +269,38 @@ fn gc_removes_the_elements_of_its_network_whose_attachments_are_not_listed() {
         let nobody = conf::with(&other, "/cni.dev~1valid-attachments", json!([]));
         host.call("bridge", "GC", &nobody).run().silent();
         assert_eq!(ruleset(host), "");
+    });
+}
+
+/// An ADD is stopped when its elements are there and its link is not: whoever collects garbage at that moment does not know
+/// of it, and yet its first frame is looked at.
+#[test]
+fn gc_leaves_the_elements_of_an_add_that_is_under_way() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let conf = conf::with(&conf::bridge_l2(host), "/macspoofchk", json!(true));
+        let web = host.attach("bridge", conf.clone(), &pod);
+        let nobody = conf::with(&conf, "/cni.dev~1valid-attachments", json!([]));
+        let link_is_there = || !pod.links().is_empty();
+        for _ in 0..10 {
+            let inject = "inject=sendto,sendmsg:delay_exit=300000";
+            let add = web.call("ADD").under(&["strace", "-f", "-o", "/dev/null", "-e", inject]).start();
+            until(|| owners(host, "spoof1_allowed").len() == 1);
+            add.signal("STOP");
+            let in_time = !link_is_there();
+            if in_time {
+                host.call("bridge", "GC", &nobody).run().silent();
+                assert_eq!(owners(host, "spoof1_guarded").len(), 1);
+            }
+            add.signal("CONT");
+            let result = add.finish().result();
+            web.check(&result).silent();
+            web.del().silent();
+            if in_time {
+                return;
+            }
+        }
+        panic!("the ADD was always faster");
     });
 }
 
