@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lab::attach::Attach;
 use crate::lab::host::{Host, Pod};
+use crate::lab::snapshot::Shared;
 use crate::lab::{conf, lab};
 
 /// ADD, a change of the world, and the CHECK after it; CHECK may change nothing.
@@ -16,7 +17,7 @@ fn after(change: impl Fn(&Host, &Pod, &mut Value), then: impl Fn(&Host, &str, &A
             change(host, &pod, &mut result);
             let before = (host.snapshot(), pod.snapshot());
             then(host, program, &web, &result);
-            before.0.same_as(&host.snapshot(), &[]);
+            before.0.same_as(&host.snapshot(), &[Shared::Index]);
             before.1.same_as(&pod.snapshot(), &[]);
             web.del().silent();
             host.try_sh("ip link del br0");

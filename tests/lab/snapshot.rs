@@ -35,6 +35,8 @@ pub enum Shared<'a> {
     Forwarding,
     /// The empty folders in which records of attachments are kept; never a record.
     Records,
+    /// The index of a store, which is a cache: whoever reads the store may write it anew.
+    Index,
     /// The folders, locks, indexes and round-robin marks of a store; never a lease or a record.
     Store,
 }
@@ -107,6 +109,7 @@ impl Shared<'_> {
                 let sysctl = ["/forwarding", "/ip_forward", "/conf/all/accept_redirects"];
                 key.starts_with("sysctl/") && sysctl.iter().any(|end| key.ends_with(end))
             }
+            Shared::Index => key.starts_with("file/run/jackfield/leases/"),
             Shared::Records => key.starts_with("folder/run/jackfield"),
             Shared::Store => {
                 let name = key.rsplit('/').next().unwrap_or_default();
