@@ -15,7 +15,8 @@
 //! ```
 //!
 //! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the
-//! plugin to read first; [`veth`] is its routed sister; [`loopback`] is the smallest.
+//! plugin to read first; [`veth`] is its routed sister; [`portmap`] comes behind either, and publishes ports; [`loopback`] is
+//! the smallest.
 //!
 //! **Invariants**
 //! 1. A thread never *stays* in a namespace that it visited; a socket carries the namespace. (`loopback` does not visit: it
@@ -33,5 +34,6 @@ pub mod attachment;
 pub mod bandwidth;
 pub mod bridge;
 pub mod loopback;
+pub mod portmap;
 pub mod tuning;
 pub mod veth;

@@ -46,6 +46,7 @@ mod netns;
 mod nft;
 mod pairs;
 mod pools;
+mod portmap;
 mod result;
 mod spoof;
 mod r#static;

@@ -1,5 +1,5 @@
-//! What the Go plugins wrote for an attachment that ends with us: their masquerade rules. They are found by names that
-//! no other attachment has, and nothing else is touched.
+//! What the Go plugins wrote for an attachment that ends with us: their masquerade rules, and those of published ports. They
+//! are found by names that no other attachment has, and nothing else is touched.
 //!
 //! ```text
 //! table ip nat {                           by iptables; ip6 for IPv6
@@ -20,6 +20,7 @@
 //!
 //! - `names`: the names, derived as they derive them;
 //! - `rules`: both tables above, over netlink;
+//! - `ports`: the rules of published ports, over netlink;
 //! - `legacy`: the same rules in the tables of iptables-legacy, of which the kernel speaks to that program alone.
 //!
 //! The chain's name says nothing of the interface: two attachments of one container to one network share it. So only
@@ -30,6 +31,7 @@
 
 mod legacy;
 mod names;
+mod ports;
 mod rules;
 
 use std::net::IpAddr;
@@ -57,6 +59,32 @@ pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Resul
 /// # Errors
 /// What the program says; then nothing was changed. One that is not installed has written nothing.
 pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
-    legacy::remove(&chain(attachment), addresses)
+    legacy::remove(names::POSTROUTING, &chain(attachment), addresses)
         .doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
+}
+
+/// Removes the rules of published ports that iptables-nft and `nft` wrote, in one batch. Where there is nothing, this costs
+/// six questions.
+///
+/// The rules of the nftables backend say whose container they are, and not which of its attachments; where `addresses` are
+/// known, those that lead to others stay.
+///
+/// # Errors
+/// What the kernel says; then nothing was changed.
+pub fn remove_ports(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
+    ports::remove(nft, attachment, addresses)
+        .doing(|| format!("failed to remove the published ports that another plugin wrote for {attachment}"))
+}
+
+/// Removes the rules of published ports that iptables-legacy wrote. Where its tables are not in use, this costs a look into
+/// /proc.
+///
+/// # Errors
+/// What the program says; then nothing was changed.
+pub fn remove_legacy_ports(attachment: &Attachment) -> Result<()> {
+    names::PORTS.into_iter().try_for_each(|(from, start)| {
+        legacy::remove(from, &names::ports_chain(start, attachment), &[]).doing(|| {
+            format!("failed to remove the iptables-legacy rules of published ports of {attachment}")
+        })
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cni::call::{Attachment, Owner};
+use cni::call::{Attachment, Gc, Owner};
 use cni::error::{OrFail, Result};
 use cni::name::{IfName, NetworkName};
 use sha2::{Digest, Sha256};
@@ -83,6 +83,18 @@ impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.owner, self.network)
     }
+}
+
+/// Tells the marks that GC has to remove: those of its network whose attachments do not live. `None` where the runtime did
+/// not say what lives.
+pub fn stale(gc: &Gc) -> Option<impl Fn(&Mark) -> bool> {
+    let living = gc.valid.as_ref()?.iter().map(|(container, ifname)| Attachment {
+        network: gc.call.network.clone(),
+        container: container.clone(),
+        ifname: ifname.clone(),
+    });
+    let living: Vec<Owner> = living.map(|attachment| attachment.owner()).collect();
+    Some(move |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner)))
 }
 
 fn network_hash(network: &NetworkName) -> String {

@@ -8,7 +8,8 @@
 //! - [`ruleset`]: what all our nftables rules have in common;
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
-//! - [`forwarding`]: the host forwards packets;
+//! - [`life`]: what an attachment's life hangs by, where a plugin comes behind others;
+//! - [`forwarding`]: the host forwards packets; [`localnet`]: packets for 127.0.0.0/8 come and go by a link;
 //! - [`lease`]: what IPAM gave, and when it goes back;
 //! - [`container_end`]: settings, addresses and routes inside the container;
 //! - [`pair`]: making the veth pair;
@@ -22,6 +23,8 @@ pub mod forwarding;
 pub mod host_end;
 pub mod inherited;
 pub mod lease;
+pub mod life;
+pub mod localnet;
 pub mod mark;
 pub mod masquerade;
 pub mod mtu;

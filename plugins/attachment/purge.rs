@@ -17,7 +17,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
-use crate::attachment::{host_end, masquerade, ruleset};
+use crate::attachment::{host_end, localnet, masquerade, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
 const TABLES: [Table<'static>; 2] =
@@ -25,7 +25,7 @@ const TABLES: [Table<'static>; 2] =
 
 /// How the chains, sets and maps are called that we make there: one of these words, the number of a layout, and what follows
 /// `_`. Whatever else is in a table is somebody's who had a reason.
-const OURS: [&str; 2] = ["masquerade", "spoof"];
+const OURS: [&str; 5] = ["masquerade", "spoof", "ports", "hairpin", "localnet"];
 
 /// Removes elements, chains, tables and records that no living host end owns, and tells of each. With `rehearse` it only
 /// tells of what it would remove.
@@ -38,7 +38,13 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         for table in TABLES {
             let gone = sweep(&nft, &host, table, rehearse).doing(|| format!("purge table {table}"));
-            faults.note(gone).unwrap_or_default().iter().for_each(|line| tell(line));
+            let gone = faults.note(gone).unwrap_or_default();
+            gone.iter().for_each(|line| tell(line));
+            if table == ruleset::TABLE {
+                let goes = gone.iter().any(|line| *line == format!("table {table}"));
+                let ended = faults.note(forbid_loopback(&nft, goes, rehearse)).unwrap_or_default();
+                ended.iter().for_each(|line| tell(line));
+            }
         }
     }
     // As long as rules may be there that a record knows of, it stays.
@@ -49,14 +55,38 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     faults.verdict()
 }
 
+/// Where our table goes, or is gone, nothing drops what comes for 127.0.0.0/8 by the links on which we have set that it may.
+fn forbid_loopback(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
+    if !goes && nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some() {
+        return Ok(Vec::new());
+    }
+    let links = localnet::ours();
+    if !rehearse {
+        links
+            .iter()
+            .try_for_each(|link| localnet::forbid(link))
+            .doing(|| "set route_localnet back".into())?;
+    }
+    Ok(links.iter().map(|link| format!("route_localnet of {link}")).collect())
+}
+
 /// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
-/// between the first one and the look at its lock.
+/// between the first one and the look at its lock. A plugin that comes behind others may have another one's.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
     let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
-    Ok(has_host_end()? || leftover::is_under_way(owner) || has_host_end()?)
+    Ok(has_host_end()? || leftover::is_under_way(owner) || has_host_end()? || goes_on(host, owner)?)
+}
+
+fn goes_on(host: &Rtnl, owner: &Owner) -> Result<bool> {
+    for life in leftover::lives_of(owner) {
+        if life.goes_on(host).doing(|| "look up what a life hangs by".into())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
@@ -192,7 +222,13 @@ mod tests {
 
     #[test]
     fn our_names_are_told_by_word_and_layout() {
-        for name in ["masquerade1", "masquerade1_ip6", "masquerade12_d08f1b82e613e301", "spoof1_guarded"] {
+        for name in [
+            "masquerade1",
+            "masquerade1_ip6",
+            "masquerade12_d08f1b82e613e301",
+            "spoof1_guarded",
+            "ports1_any_ip",
+        ] {
             assert!(is_ours(name), "{name}");
         }
         for name in ["", "masquerade", "masquerade_ip", "masquerade1x", "mine", "spoofing1"] {

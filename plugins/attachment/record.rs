@@ -13,12 +13,14 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cni::call::{Attachment, Gc};
+use cni::call::{Attachment, Gc, Owner};
 use cni::error::{Error, Faults, OrFail, Result};
 use cni::name::{ContainerId, IfName, NetworkName};
 use linux::mac::Mac;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::life::Life;
 use crate::attachment::masquerade::Backend;
 use crate::attachment::{mark, whole};
 
@@ -37,6 +39,8 @@ pub struct Record {
     pub masquerade: Noted<Masqueraded>,
     /// The spoof check, and the address that it was to let through.
     pub spoof_check: Noted<Mac>,
+    /// What its life hangs by, where that is not the host end that we make.
+    pub life: Option<Life>,
 }
 
 /// What a record says of a claim that not every attachment makes.
@@ -67,6 +71,7 @@ struct Whose {
 enum Note {
     Masquerade(Masqueraded),
     SpoofCheck(SpoofChecked),
+    Life(Living),
 }
 
 /// Whose masquerade.
@@ -79,6 +84,12 @@ pub struct Masqueraded {
     /// Who keeps the rules.
     #[serde(default)]
     pub by: Backend,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Living {
+    life: Life,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -150,10 +161,21 @@ impl Claim {
     pub fn note_spoof_check(&mut self, mac: Mac) -> Result<()> {
         self.note(&Note::SpoofCheck(SpoofChecked { spoof_check: mac.to_string() }))
     }
+    /// Adds what the attachment's life hangs by.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_life(&mut self, life: Life) -> Result<()> {
+        self.note(&Note::Life(Living { life }))
+    }
 
-    fn note(&mut self, note: &Note) -> Result<()> {
-        let doing = || "write the addresses into the attachment's record".to_string();
-        let mut line = serde_json::to_vec(note).doing(doing)?;
+    /// Adds a line of the plugin's own, which [`written`] reads.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note<T: Serialize>(&mut self, what: &T) -> Result<()> {
+        let doing = || "write into the attachment's record what it claims".to_string();
+        let mut line = serde_json::to_vec(what).doing(doing)?;
         line.push(b'\n');
         self.file.write_all(&line).doing(doing)
     }
@@ -214,6 +236,54 @@ pub fn find(plugin: &str, attachment: &Attachment) -> Option<Record> {
     read(&place(plugin, attachment)).ok().flatten().filter(|record| record.attachment == *attachment)
 }
 
+/// The record that an owner's hash leads to, if there is one that can be read.
+pub fn of_owner(plugin: &str, owner: &Owner) -> Option<Record> {
+    read(&place_of(plugin, owner)).ok().flatten().filter(|record| record.attachment.owner() == *owner)
+}
+
+/// What a plugin has written into a record with [`Claim::note`] and [`append`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written<T> {
+    /// Whose record it is.
+    pub attachment: Attachment,
+    /// The plugin's own lines.
+    pub lines: Vec<T>,
+    /// A line cannot be read: there was more.
+    pub is_torn: bool,
+}
+
+/// The record that an owner's hash leads to, with the plugin's own lines, if there is one that can be read.
+pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Option<Written<T>> {
+    let attachment = of_owner(plugin, owner)?.attachment;
+    let text = fs::read(place_of(plugin, owner)).ok()?;
+    let lines: Vec<&[u8]> = further_lines(&text).collect();
+    let is_torn = lines.iter().any(|line| !is_whole(line));
+    let lines = lines.into_iter().filter_map(|line| serde_json::from_slice(line).ok());
+    Some(Written { attachment, lines: lines.collect(), is_torn })
+}
+
+fn further_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty())
+}
+
+/// Is the line a whole one, whatever it says?
+fn is_whole(line: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(line).is_ok()
+}
+
+/// Adds a line to the record of somebody else, which is there.
+///
+/// # Errors
+/// What the file system says.
+pub fn append<T: Serialize>(plugin: &str, owner: &Owner, what: &T) -> Result<()> {
+    let place = place_of(plugin, owner);
+    let doing = || format!("add a line to the record {}", place.display());
+    let mut line = serde_json::to_vec(what).doing(doing)?;
+    line.push(b'\n');
+    // One write is one line, whoever else writes.
+    File::options().append(true).open(&place).and_then(|mut file| file.write_all(&line)).doing(doing)
+}
+
 /// The records of a plugin that GC may remove: those of its network whose attachments do not live.
 ///
 /// # Errors
@@ -235,10 +305,9 @@ fn read(file: &Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.doing(doing)?,
     };
-    let mut lines = text.split(|byte| *byte == b'\n');
-    let whose: Whose = serde_json::from_slice(lines.next().unwrap_or_default()).doing(doing)?;
-    let record =
-        |attachment| lines.filter(|line| !line.is_empty()).fold(Record::of(attachment), Record::with);
+    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let whose: Whose = serde_json::from_slice(first).doing(doing)?;
+    let record = |attachment| further_lines(&text).fold(Record::of(attachment), Record::with);
     match whose.attachment() {
         Some(attachment) if whose.layout == LAYOUT => Ok(Some(record(attachment))),
         _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), whose.layout))),
@@ -248,7 +317,7 @@ fn read(file: &Path) -> Result<Option<Record>> {
 impl Record {
     /// What the first line says.
     fn of(attachment: Attachment) -> Record {
-        Record { attachment, masquerade: Noted::Nothing, spoof_check: Noted::Nothing }
+        Record { attachment, masquerade: Noted::Nothing, spoof_check: Noted::Nothing, life: None }
     }
 
     /// With what a further line says. A torn one is the last, and about what none before it was.
@@ -258,6 +327,9 @@ impl Record {
             Ok(Note::SpoofCheck(SpoofChecked { spoof_check })) => {
                 self.spoof_check = spoof_check.parse().map_or(Noted::Torn, Noted::This);
             }
+            Ok(Note::Life(Living { life })) => self.life = Some(life),
+            // A plugin's own line.
+            Err(_) if is_whole(line) => {}
             Err(_) => {
                 self.masquerade.tear();
                 self.spoof_check.tear();
@@ -276,7 +348,11 @@ impl<T> Noted<T> {
 }
 
 fn place(plugin: &str, attachment: &Attachment) -> PathBuf {
-    Path::new(FOLDER).join(format!("{}.{plugin}", attachment.owner()))
+    place_of(plugin, &attachment.owner())
+}
+
+fn place_of(plugin: &str, owner: &Owner) -> PathBuf {
+    Path::new(FOLDER).join(format!("{owner}.{plugin}"))
 }
 
 #[cfg(test)]
@@ -314,9 +390,10 @@ mod tests {
             (format!("\n{{\"spoofCheck\":\"{mac}\"}}\n"), Noted::Nothing, Noted::This(mac)),
             ("\n{\"masque".into(), Noted::Torn, Noted::Torn),
             (format!("\n{{{addresses}}}\n{{\"spoof"), masqueraded(Backend::Nftables), Noted::Torn),
+            ("\n{\"a plugin's own\":[1]}\n".into(), Noted::Nothing, Noted::Nothing),
         ] {
             fs::write(&file, format!("{whose}{rest}")).unwrap();
-            let record = Record { attachment: attachment(), masquerade, spoof_check };
+            let record = Record { attachment: attachment(), masquerade, spoof_check, life: None };
             assert_eq!(read(&file).unwrap(), Some(record), "{rest:?}");
         }
         fs::remove_file(&file).unwrap();

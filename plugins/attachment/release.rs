@@ -1,7 +1,7 @@
 //! The end of an attachment: its rules, its link, then its record, then its lease. The lease goes back last, and only once no link
 //! holds the address any more.
 
-use cni::call::{Attachment, Del, Gc};
+use cni::call::{Del, Gc};
 use cni::delegate::{self, Delegate};
 use cni::error::{Faults, OrFail, Result};
 use cni::name::PluginName;
@@ -9,7 +9,7 @@ use linux::link::{Link, LinkFilter};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::host_end;
-use crate::attachment::mark::Mark;
+use crate::attachment::mark::{self, Mark};
 use crate::attachment::masquerade::{self, Backend};
 use crate::attachment::record::{self, Record};
 
@@ -66,19 +66,11 @@ pub fn gc(
     leaving: &Leaving<'_>,
     more: impl FnOnce(&Rtnl, &dyn Fn(&Mark) -> bool) -> Result<()>,
 ) -> Result<()> {
-    if let Some(valid) = &gc.valid {
-        let living = valid.iter().map(|(container, ifname)| Attachment {
-            network: gc.call.network.clone(),
-            container: container.clone(),
-            ifname: ifname.clone(),
-        });
-        let living: Vec<_> = living.map(|attachment| attachment.owner()).collect();
+    if let Some(is_stale) = mark::stale(gc) {
         let (records, mut faults) = record::stale(leaving.plugin, gc);
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
-        let is_stale =
-            |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner));
-        sweep(&host, is_stale, &records, &mut faults);
-        faults.note(masquerade::sweep(is_stale));
+        sweep(&host, &is_stale, &records, &mut faults);
+        faults.note(masquerade::sweep(&is_stale));
         for record in &records {
             faults.note(masquerade::end_stale(record));
         }

@@ -2,14 +2,19 @@
 //! map, and its comment says whose it is, as the alias of a link does. What somebody has flushed or changed is repaired
 //! by the next ADD.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cni::call::Owner;
 use cni::error::{OrFail, Result};
 use linux::error::Result as Answer;
-use linux::nft::Nft;
 use linux::nft::batch::Batch;
-use linux::nft::object::{Chain, Element, Rule, Table};
+use linux::nft::object::{Chain, Element, Rule, Table, Target};
+use linux::nft::{Family, Nft};
 
 use crate::attachment::mark::Mark;
+
+/// The table of everything that we do with IP packets. Several plugins have their chains and maps in it.
+pub const TABLE: Table<'static> = Table { family: Family::Inet, name: "jackfield" };
 
 /// What our tables say about themselves.
 pub const TABLE_COMMENT: &str = "made and removed by the Jackfield CNI plugins";
@@ -82,6 +87,63 @@ impl Repair {
             batch.append_rule(table, &chain.name, rule);
         }
     }
+}
+
+/// One chain with its rules, if they are not there as they should be.
+///
+/// # Errors
+/// What the kernel says.
+pub fn lay(nft: &Nft, batch: &mut Batch, chain: &Chain, rules: &[Rule]) -> Answer<()> {
+    if let Some(repair) = Repair::needed(nft, TABLE, chain, rules)? {
+        repair.write(batch, TABLE, chain, rules);
+    }
+    Ok(())
+}
+
+/// The chains, of those whose names begin so, to which nothing but these elements leads. The kernel counts a chain's rules
+/// and what leads to it in one number.
+///
+/// # Errors
+/// What the kernel says.
+pub fn unused<'a>(
+    nft: &Nft,
+    start: &str,
+    leaving: impl IntoIterator<Item = &'a Element>,
+) -> Answer<BTreeSet<&'a str>> {
+    let mut leads: BTreeMap<&str, usize> = BTreeMap::new();
+    for element in leaving {
+        if let Target::Verdict(verdict) = &element.target
+            && let Some(chain) = verdict.chain().filter(|name| name.starts_with(start))
+        {
+            *leads.entry(chain).or_default() += 1;
+        }
+    }
+    let mut unused = BTreeSet::new();
+    for (chain, leading) in leads {
+        if let Some(found) = nft.chain(TABLE, chain)?
+            && found.uses as usize == leading + nft.rules(TABLE, chain)?.len()
+        {
+            unused.insert(chain);
+        }
+    }
+    Ok(unused)
+}
+
+/// Deletes chains and sets, which are there and which nothing else uses, in this order; and the table instead, if nothing
+/// else is in it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn take_away(nft: &Nft, mut batch: Batch, chains: &[&str], sets: &[&str]) -> Answer<Batch> {
+    let all = chains.len() + sets.len();
+    if nft.table(TABLE)?.is_some_and(|table| table.parts as usize == all) {
+        let mut batch = Batch::new();
+        batch.delete_table(TABLE);
+        return Ok(batch);
+    }
+    chains.iter().for_each(|chain| batch.delete_chain(TABLE, chain));
+    sets.iter().for_each(|set| batch.delete_set(TABLE, set));
+    Ok(batch)
 }
 
 /// What the comment of an element says; `None` if it is not one of ours.

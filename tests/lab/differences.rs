@@ -58,6 +58,12 @@ const TABLE: &[Difference] = &[
         "cnitool has no such command",
     ),
     pair(
+        "portmap",
+        "CAP-01",
+        "portmap by nftables maps; a port that a living container has is refused, and the last container takes all rules away",
+        "v1.1 knows iptables alone; the first rule wins, and empty chains stay",
+    ),
+    pair(
         "spec-1.1.0",
         "GC-01 STA-01 RES-08 RES-09 VSN-06",
         "all of 1.1.0, GC and STATUS included, by every program",

@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("veth", env!("CARGO_BIN_EXE_veth")),
     ("ptp", env!("CARGO_BIN_EXE_ptp")),
     ("loopback", env!("CARGO_BIN_EXE_loopback")),
+    ("portmap", env!("CARGO_BIN_EXE_portmap")),
     ("bandwidth", env!("CARGO_BIN_EXE_bandwidth")),
     ("tuning", env!("CARGO_BIN_EXE_tuning")),
     ("host-local", env!("CARGO_BIN_EXE_host-local")),

@@ -38,6 +38,7 @@ pub mod attach;
 pub mod call;
 pub mod conf;
 pub mod differences;
+pub mod echo;
 pub mod host;
 pub mod iptables;
 pub mod outcome;

@@ -7,8 +7,6 @@ use cni::error::{Error, Result};
 use cni::tool::Tool;
 use ipnetwork::IpNetwork;
 
-use super::names::POSTROUTING;
-
 /// What speaks for a family: the tables in use, and the programs.
 struct Legacy {
     tables: &'static str,
@@ -32,8 +30,10 @@ const FAMILIES: [Legacy; 2] = [
 /// How often another is let pass who deletes the same rules.
 const ATTEMPTS: usize = 5;
 
-pub(super) fn remove(chain: &str, addresses: &[IpAddr]) -> Result<()> {
-    FAMILIES.iter().filter(|family| family.is_in_use()).try_for_each(|family| family.remove(chain, addresses))
+/// Removes the jumps of these addresses from a chain to a container's, of both families; the container's goes with the last.
+pub(super) fn remove(from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    let mut families = FAMILIES.iter().filter(|family| family.is_in_use());
+    families.try_for_each(|family| family.remove(from, chain, addresses))
 }
 
 impl Legacy {
@@ -43,7 +43,7 @@ impl Legacy {
         names.lines().any(|table| table == "nat")
     }
 
-    fn remove(&self, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    fn remove(&self, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
         // Somebody else's tables, where the program is not installed: the Go plugins had none to write with either.
         let (Some(lists), Some(restores)) = (Tool::find(self.lists), Tool::find(self.restores)) else {
             return Ok(());
@@ -51,7 +51,7 @@ impl Legacy {
         let mut refused = None;
         for _ in 0..ATTEMPTS {
             let listing = say(&lists, &["-w", "-t", "nat", "-S"], "")?;
-            let Some(orders) = orders(&listing, chain, addresses) else { return Ok(()) };
+            let Some(orders) = orders(&listing, from, chain, addresses) else { return Ok(()) };
             // All of it or nothing, under the lock of xtables.
             match say(&restores, &["-w", "--noflush"], &orders) {
                 Ok(_) => return Ok(()),
@@ -73,12 +73,12 @@ fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
 
 /// What iptables-restore has to be told; `None` if the listing says nothing of the chain. The listing's own lines are given
 /// back, so that nobody has to know how it quotes a comment.
-fn orders(listing: &str, chain: &str, addresses: &[IpAddr]) -> Option<String> {
+fn orders(listing: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Option<String> {
     if !listing.lines().any(|line| line.strip_prefix("-N ") == Some(chain)) {
         return None;
     }
     let leading: Vec<&str> = listing.lines().filter(|line| leads_to(line, chain)).collect();
-    let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, addresses)).collect();
+    let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, from, addresses)).collect();
     let mut orders = String::from("*nat\n");
     for jump in &leaving {
         orders.push_str(&format!("-D {jump}\n"));
@@ -99,16 +99,17 @@ fn leads_to(line: &str, chain: &str) -> bool {
 }
 
 /// The jump without its `-A`, if it is the jump of one of these addresses.
-fn jump<'a>(line: &'a str, addresses: &[IpAddr]) -> Option<&'a str> {
+fn jump<'a>(line: &'a str, from: &str, addresses: &[IpAddr]) -> Option<&'a str> {
     let jump = line.strip_prefix("-A ")?;
     let (chain, rest) = jump.split_once(' ')?;
     let source = rest.strip_prefix("-s ").and_then(|rest| rest.split(' ').next()?.parse::<IpNetwork>().ok());
     let is_of = |address: &IpAddr| source.is_some_and(|source| source.contains(*address));
-    (chain == POSTROUTING && (addresses.is_empty() || addresses.iter().any(is_of))).then_some(jump)
+    (chain == from && (addresses.is_empty() || addresses.iter().any(is_of))).then_some(jump)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::POSTROUTING;
     use super::*;
 
     const CHAIN: &str = "CNI-2bbe0c48b91a7d1b8a6753a8";
@@ -129,7 +130,7 @@ mod tests {
 
     fn orders_for(addresses: &[&str]) -> Option<String> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        orders(LISTING, CHAIN, &addresses)
+        orders(LISTING, POSTROUTING, CHAIN, &addresses)
     }
 
     #[test]
@@ -144,13 +145,16 @@ mod tests {
     #[test]
     fn where_nothing_is_of_this_attachment_nothing_is_ordered() {
         assert_eq!(orders_for(&["10.1.2.9"]), None);
-        assert_eq!(orders("-P POSTROUTING ACCEPT\n", CHAIN, &[]), None);
+        assert_eq!(orders("-P POSTROUTING ACCEPT\n", POSTROUTING, CHAIN, &[]), None);
     }
 
     #[test]
     fn a_chain_that_somebody_else_uses_too_stays() {
         let listing = format!("{LISTING}-A OUTPUT -j {CHAIN}\n");
         let [first, second] = JUMP;
-        assert_eq!(orders(&listing, CHAIN, &[]).unwrap(), format!("*nat\n{first}\n{second}\nCOMMIT\n"));
+        assert_eq!(
+            orders(&listing, POSTROUTING, CHAIN, &[]).unwrap(),
+            format!("*nat\n{first}\n{second}\nCOMMIT\n")
+        );
     }
 }

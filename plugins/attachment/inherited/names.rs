@@ -15,6 +15,19 @@ pub(in crate::attachment) fn chain(attachment: &Attachment) -> String {
     format!("CNI-{}", digits(&format!("{}{}", attachment.network, attachment.container), 12))
 }
 
+/// The chains from which packets come to the chains of published ports, and what the names of these begin with; the second
+/// pair is that of plugins before v0.7.
+pub(super) const PORTS: [(&str, &str); 2] =
+    [("CNI-HOSTPORT-DNAT", "CNI-DN-"), ("CNI-HOSTPORT-SNAT", "CNI-SN-")];
+
+/// A container's chain of published ports: `genDnatChain` and `genOldSnatChain` of their portmap. A name has 28 letters.
+pub(super) fn ports_chain(start: &str, attachment: &Attachment) -> String {
+    let digits = digits(&format!("{}{}", attachment.network, attachment.container), 11);
+    let mut name = format!("{start}{digits}");
+    name.truncate(28);
+    name
+}
+
 /// The comment of every rule of iptables: `FormatComment`. Neither name can hold what Go would escape.
 pub(in crate::attachment) fn comment(attachment: &Attachment) -> String {
     format!("name: \"{}\" id: \"{}\"", attachment.network, attachment.container)
@@ -52,6 +65,9 @@ mod tests {
                 "the interface does not matter"
             );
         }
+        let ports = |network, id| ports_chain("CNI-DN-", &attachment([network, "eth0", id]));
+        assert_eq!(ports("test", "1234"), "CNI-DN-2bbe0c48b91a7d1b8a675");
+        assert_eq!(ports("mynet", "dummy"), "CNI-DN-1b29d9511ed2bb3134d92");
         let comment = comment(&attachment(["mynet", "eth0", "0123456789ab"]));
         assert_eq!(comment, r#"name: "mynet" id: "0123456789ab""#);
     }

@@ -13,7 +13,7 @@ use linux::nft::{Family, Nft};
 
 use super::names::{self, CHECKS, POSTROUTING};
 
-const IPTABLES: [Table<'static>; 2] =
+pub(super) const IPTABLES: [Table<'static>; 2] =
     [Table { family: Family::Ipv4, name: "nat" }, Table { family: Family::Ipv6, name: "nat" }];
 const NFTABLES: Table<'static> = Table { family: Family::Inet, name: names::TABLE };
 
@@ -23,27 +23,28 @@ pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -
     nft.settle(|| {
         let mut batch = Batch::new();
         for table in IPTABLES {
-            leave_chain(nft, &mut batch, table, &chain, addresses)?;
+            leave_chain(nft, &mut batch, table, POSTROUTING, &chain, addresses)?;
         }
         leave_checks(nft, &mut batch, &tag)?;
         Ok(batch)
     })
 }
 
-/// The jumps to a container's chain, and the chain itself if nothing else leads there.
-fn leave_chain(
+/// The jumps from a chain to a container's, and the container's itself if nothing else leads there.
+pub(super) fn leave_chain(
     nft: &Nft,
     batch: &mut Batch,
     table: Table<'_>,
+    from: &str,
     chain: &str,
     addresses: &[IpAddr],
 ) -> Answer<()> {
     // On a node without such a chain this is all. The rules of a base chain are counted by the thousand.
     let Some(found) = nft.chain(table, chain)? else { return Ok(()) };
     let mut leading = 0;
-    for jump in nft.rules(table, POSTROUTING)? {
+    for jump in nft.rules(table, from)? {
         if leads_to(&jump.rule, chain) && leaves(&jump.rule, addresses) {
-            batch.delete_rule(table, POSTROUTING, jump.handle);
+            batch.delete_rule(table, from, jump.handle);
             leading += 1;
         }
     }

@@ -9,7 +9,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use linux::nft::Family;
 use linux::nft::datatype::{Part, Type};
 use linux::nft::expression::{Comparison, Expression};
-use linux::nft::object::{Base, Chain, Element, Hook, Kind, Policy, Rule, Set, SetTarget, Table, Target};
+use linux::nft::object::{Base, Chain, Element, Hook, Kind, Policy, Rule, Set, SetTarget, Target};
 use linux::nft::phrase::{self, End};
 use linux::nft::verdict::Verdict;
 use sha2::{Digest, Sha256};
@@ -17,8 +17,6 @@ use sha2::{Digest, Sha256};
 use crate::attachment::mark::Mark;
 use crate::attachment::ruleset::TABLE_COMMENT;
 
-/// The table of everything that we do with IP packets.
-pub(super) const TABLE: Table<'static> = Table { family: Family::Inet, name: "jackfield" };
 /// The chain that the kernel calls.
 pub(super) const POSTROUTING: &str = "masquerade1";
 /// What the names of the networks' chains begin with.

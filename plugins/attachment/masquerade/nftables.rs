@@ -39,14 +39,14 @@ use linux::error::Result as Answer;
 use linux::nft::Nft;
 use linux::nft::batch::Batch;
 use linux::nft::datatype::Part;
-use linux::nft::object::{Chain, Element, Rule, Table, Target};
+use linux::nft::object::{Chain, Element, Rule, Table};
 use linux::nft::phrase;
 
 use super::layout::{
-    Claim, MAPS, OF_A_NETWORK, POSTROUTING, TABLE, claims, frame, map_of, maps, rules_of, subnet_of, way_out,
+    Claim, MAPS, OF_A_NETWORK, POSTROUTING, claims, frame, map_of, maps, rules_of, subnet_of, way_out,
 };
 use crate::attachment::mark::Mark;
-use crate::attachment::ruleset::{self, Repair, TABLE_COMMENT, is_of, mark};
+use crate::attachment::ruleset::{self, Repair, TABLE, TABLE_COMMENT, is_of, mark};
 
 /// Masquerades what the attachment sends from these addresses out of their subnets. Rules that somebody has
 /// flushed or changed are restored, and an element that an earlier owner of an address left is replaced.
@@ -72,7 +72,7 @@ pub fn ensure(nft: &Nft, attachment: &Attachment, addresses: &[IpNetwork]) -> Re
         let own = |claim: &Claim| (claim.chain.name.clone(), (claim.chain.clone(), claim.rules.clone()));
         chains.extend(claims.iter().map(own));
         for (chain, rules) in chains.values() {
-            lay(nft, &mut batch, chain, rules)?;
+            ruleset::lay(nft, &mut batch, chain, rules)?;
         }
         made = Vec::new();
         for claim in &claims {
@@ -183,14 +183,6 @@ fn neighbours(nft: &Nft) -> Answer<impl Iterator<Item = (String, (Chain, Vec<Rul
     }))
 }
 
-/// One chain with its rules, if they are not there as they should be.
-fn lay(nft: &Nft, batch: &mut Batch, chain: &Chain, rules: &[Rule]) -> Answer<()> {
-    if let Some(repair) = Repair::needed(nft, TABLE, chain, rules)? {
-        repair.write(batch, TABLE, chain, rules);
-    }
-    Ok(())
-}
-
 /// Has the kernel try what [`ensure`] would write for each family, and forget it again.
 ///
 /// # Errors
@@ -215,57 +207,22 @@ fn release(nft: &Nft, leaving: &[(&'static str, Element)]) -> Answer<Batch> {
         let of_map = leaving.iter().filter(|(of, _)| *of == map);
         batch.delete_elements(TABLE, map, of_map.map(|(_, element)| element.key.as_slice()));
     }
-    let chains = unused(nft, leaving)?;
+    let chains = ruleset::unused(nft, OF_A_NETWORK, leaving.iter().map(|(_, element)| element))?;
     if chains.is_empty() {
         return Ok(batch);
     }
     let others = nft.chains(TABLE)?.into_iter().map(|found| found.chain.name);
     let others: Vec<String> = others.filter(|name| !chains.contains(name.as_str())).collect();
     let last = !others.iter().any(|name| name.starts_with(OF_A_NETWORK));
-    for chain in &chains {
-        batch.delete_chain(TABLE, chain);
-    }
-    if !last {
-        return Ok(batch);
-    }
-    let mut frame = 0;
-    if others.iter().any(|name| name == POSTROUTING) {
-        batch.delete_chain(TABLE, POSTROUTING);
-        frame += 1;
-    }
-    for (_, map, _) in MAPS {
-        if nft.set(TABLE, map)?.is_some() {
-            batch.delete_set(TABLE, map);
-            frame += 1;
+    let mut chains: Vec<&str> = chains.into_iter().collect();
+    let mut sets = Vec::new();
+    if last {
+        chains.extend(others.iter().map(String::as_str).find(|name| *name == POSTROUTING));
+        for (_, map, _) in MAPS {
+            sets.extend(nft.set(TABLE, map)?.map(|_| map));
         }
     }
-    if nft.table(TABLE)?.is_some_and(|table| table.parts as usize == frame + chains.len()) {
-        batch = Batch::new();
-        batch.delete_table(TABLE);
-    }
-    Ok(batch)
-}
-
-/// The networks' chains that nothing but these elements leads to. The kernel counts a chain's rules and what
-/// leads to it in one number.
-fn unused<'a>(nft: &Nft, leaving: &'a [(&str, Element)]) -> Answer<BTreeSet<&'a str>> {
-    let mut leads: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, element) in leaving {
-        if let Target::Verdict(verdict) = &element.target
-            && let Some(chain) = verdict.chain().filter(|name| name.starts_with(OF_A_NETWORK))
-        {
-            *leads.entry(chain).or_default() += 1;
-        }
-    }
-    let mut unused = BTreeSet::new();
-    for (chain, leading) in leads {
-        if let Some(found) = nft.chain(TABLE, chain)?
-            && found.uses as usize == leading + nft.rules(TABLE, chain)?.len()
-        {
-            unused.insert(chain);
-        }
-    }
-    Ok(unused)
+    ruleset::take_away(nft, batch, &chains, &sets)
 }
 
 /// The first thing that a claim lacks.

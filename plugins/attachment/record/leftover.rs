@@ -8,6 +8,7 @@ use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
 
 use super::{FOLDER, Record, read};
+use crate::attachment::life::Life;
 
 /// A file among the records.
 pub struct Leftover {
@@ -43,6 +44,12 @@ pub fn all() -> Vec<Leftover> {
 pub fn is_under_way(owner: &Owner) -> bool {
     let own = all().into_iter().filter(|record| record.owner == *owner);
     own.filter_map(|record| File::open(record.file).ok()).any(|file| file.try_lock_shared().is_err())
+}
+
+/// What an owner's life hangs by, as his records say.
+pub fn lives_of(owner: &Owner) -> Vec<Life> {
+    let own = all().into_iter().filter(|record| record.owner == *owner);
+    own.filter_map(|record| record.record()?.life).collect()
 }
 
 impl Leftover {

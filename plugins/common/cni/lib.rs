@@ -57,7 +57,7 @@ pub mod conflist;
 mod hold;
 mod serve;
 
-pub use serve::serve;
+pub use serve::{serve, serve_or_list};
 
 use serde::de::DeserializeOwned;
 

@@ -53,6 +53,24 @@ pub fn serve<P: Plugin>() -> ExitCode {
     }
 }
 
+/// The same for a plugin that can tell a person something: called with words, it writes the page that `page` makes of them
+/// to stdout. A runtime uses no words.
+pub fn serve_or_list<P: Plugin>(page: impl FnOnce(&[String]) -> Result<String>) -> ExitCode {
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    if words.is_empty() {
+        return serve::<P>();
+    }
+    match page(&words) {
+        // Whoever has read enough may close the pipe.
+        Ok(text) => ExitCode::from(u8::from(write_out(text.as_bytes()).is_err())),
+        Err(error) => {
+            log(&format!("{}\n", error.msg()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Calls the plugin. What is to be answered comes back with the version to answer in.
 fn dispatch<P: Plugin>(request: Request) -> Result<Option<(Attached, Spec)>> {
     match request {
@@ -116,8 +134,12 @@ fn say(document: &Json) -> std::io::Result<()> {
     let mut text = Vec::new();
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indented))?;
-    // std's stdout would split the text at its last line end, and wake the reader twice.
-    let mut rest = text.as_slice();
+    write_out(&text)
+}
+
+/// std's stdout would split the text at its last line end, and wake the reader twice.
+fn write_out(text: &[u8]) -> std::io::Result<()> {
+    let mut rest = text;
     while !rest.is_empty() {
         match nix::unistd::write(std::io::stdout(), rest) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),

@@ -118,10 +118,22 @@ impl Rtnl {
     /// # Errors
     /// `ENODEV` without the link.
     pub fn addresses_of(&self, link: u32) -> Result<Vec<Address>> {
+        self.list(link, &format!("list the addresses of link {link}"))
+    }
+
+    /// The addresses of all links.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn addresses(&self) -> Result<Vec<Address>> {
+        self.list(0, "list all addresses")
+    }
+
+    /// Link 0 is any.
+    fn list(&self, link: u32, doing: &str) -> Result<Vec<Address>> {
         let mut question = AddressMessage::default();
         question.header.index = link;
-        let doing = format!("list the addresses of link {link}");
-        let found = self.dump(RtnlMessage::GetAddress(question), &doing)?;
+        let found = self.dump(RtnlMessage::GetAddress(question), doing)?;
         Ok(found.into_iter().filter_map(read).collect())
     }
 

@@ -20,6 +20,7 @@
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
 //! - [`qdisc`]: how fast a link sends;
 //! - [`nft`]: packet filtering and address translation, by nf_tables;
+//! - [`conntrack`]: the connections that are tracked, and translated as they once began;
 //! - [`sysctl`]: the settings below `/proc/sys`.
 //!
 //! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
@@ -40,6 +41,7 @@ pub mod rtnl;
 
 pub mod address;
 pub mod bridge;
+pub mod conntrack;
 pub mod link;
 pub mod mac;
 pub mod neighbour;

@@ -17,7 +17,7 @@
 //! (the kernel waits for the packets on their way before it takes back), and so does one that names a chain
 //! that exists, when its socket closes. A question costs some 10 microseconds.
 
-mod attribute;
+pub(crate) mod attribute;
 pub mod batch;
 pub mod comment;
 pub mod datatype;
@@ -26,7 +26,7 @@ pub mod look;
 pub mod object;
 pub mod phrase;
 pub mod verdict;
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error, Result};
 use crate::nft::batch::Batch;
-use crate::nft::wire::{Line, Outcome};
+use crate::nft::wire::{Line, Outcome, Part};
 
 /// How long a change is tried again because others change the ruleset. One of them succeeds each time, so
 /// everybody's turn comes.
@@ -79,7 +79,7 @@ impl Nft {
     /// # Errors
     /// `EMFILE` and the like, and `EPROTONOSUPPORT` where the kernel has no nfnetlink.
     pub fn here() -> Result<Nft> {
-        let line = Line::open().doing(|| "open an nftables socket")?;
+        let line = Line::open(Part::Tables).doing(|| "open an nftables socket")?;
         Ok(Nft(Mutex::new(line)))
     }
 

@@ -165,6 +165,25 @@ impl Rtnl {
         Ok(found.into_iter().flat_map(read).collect())
     }
 
+    /// The link by which a packet of this host to the address would leave; None if there is no way, or the address is the
+    /// host's own.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn link_towards(&self, address: IpAddr) -> Result<Option<u32>> {
+        let mut message = question(Family::of(address), 0);
+        message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        let found =
+            self.look_up(RtnlMessage::GetRoute(message), || format!("look up the route to {address}"));
+        match found {
+            Err(e) if matches!(e.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES)) => {
+                Ok(None)
+            }
+            found => Ok(found?.into_iter().flat_map(read).next().map(|route| route.oif)),
+        }
+    }
+
     /// The default route of a family in the main table: of several, the one that wins.
     ///
     /// # Errors

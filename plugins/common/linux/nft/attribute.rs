@@ -9,15 +9,15 @@ const KIND: u16 = 0x3fff;
 
 /// Attributes being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    pub(super) fn new() -> Attributes {
+    pub(crate) fn new() -> Attributes {
         Attributes::default()
     }
 
     /// An attribute of these bytes. A value that no attribute can hold gets a length that the kernel refuses.
-    pub(super) fn bytes(mut self, kind: u16, value: &[u8]) -> Attributes {
+    pub(crate) fn bytes(mut self, kind: u16, value: &[u8]) -> Attributes {
         let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
         self.0.extend_from_slice(&length.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -26,26 +26,26 @@ impl Attributes {
         self
     }
 
-    pub(super) fn text(self, kind: u16, value: &str) -> Attributes {
+    pub(crate) fn text(self, kind: u16, value: &str) -> Attributes {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
         self.bytes(kind, &bytes)
     }
 
-    pub(super) fn number(self, kind: u16, value: u32) -> Attributes {
+    pub(crate) fn number(self, kind: u16, value: u32) -> Attributes {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn long(self, kind: u16, value: u64) -> Attributes {
+    pub(crate) fn long(self, kind: u16, value: u64) -> Attributes {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn nest(self, kind: u16, inner: Attributes) -> Attributes {
+    pub(crate) fn nest(self, kind: u16, inner: Attributes) -> Attributes {
         self.bytes(kind | NESTED, &inner.0)
     }
 
     /// The attributes, with those that `more` adds if there is something to add them for.
-    pub(super) fn with<T>(
+    pub(crate) fn with<T>(
         self,
         what: Option<T>,
         more: impl FnOnce(Attributes, T) -> Attributes,
@@ -56,34 +56,34 @@ impl Attributes {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Attributes as the kernel wrote them. A cut attribute ends them, as it does for the kernel's own readers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Read<'a>(pub(super) &'a [u8]);
+pub(crate) struct Read<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Read<'a> {
     /// The value of the first attribute of this kind.
-    pub(super) fn get(mut self, kind: u16) -> Option<&'a [u8]> {
+    pub(crate) fn get(mut self, kind: u16) -> Option<&'a [u8]> {
         self.find(|(found, _)| *found == kind).map(|(_, value)| value)
     }
 
-    pub(super) fn nest(self, kind: u16) -> Option<Read<'a>> {
+    pub(crate) fn nest(self, kind: u16) -> Option<Read<'a>> {
         self.get(kind).map(Read)
     }
 
-    pub(super) fn number(self, kind: u16) -> Option<u32> {
+    pub(crate) fn number(self, kind: u16) -> Option<u32> {
         self.get(kind)?.try_into().ok().map(u32::from_be_bytes)
     }
 
-    pub(super) fn long(self, kind: u16) -> Option<u64> {
+    pub(crate) fn long(self, kind: u16) -> Option<u64> {
         self.get(kind)?.try_into().ok().map(u64::from_be_bytes)
     }
 
-    pub(super) fn text(self, kind: u16) -> Option<String> {
+    pub(crate) fn text(self, kind: u16) -> Option<String> {
         let bytes = self.get(kind)?.split(|&b| b == 0).next()?;
         Some(String::from_utf8_lossy(bytes).into_owned())
     }

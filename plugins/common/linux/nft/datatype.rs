@@ -59,7 +59,12 @@ impl Type {
             Type::Ipv4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string(),
             Type::Ipv6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string(),
             Type::Ether => Mac(bytes.try_into().ok()?).to_string(),
-            Type::Protocol => bytes.first()?.to_string(),
+            Type::Protocol => match bytes.first()? {
+                6 => "tcp".into(),
+                17 => "udp".into(),
+                132 => "sctp".into(),
+                other => other.to_string(),
+            },
             Type::Port => u16::from_be_bytes(bytes.try_into().ok()?).to_string(),
             Type::Mark => format!("{:#010x}", u32::from_ne_bytes(bytes.try_into().ok()?)),
             Type::IfName => String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next()?).into_owned(),
@@ -198,7 +203,7 @@ mod tests {
         );
         let key = [Part::Address("1.2.3.4".parse().unwrap()), Part::Protocol(6), Part::Port(80)];
         assert_eq!(concatenated(&key), [1, 2, 3, 4, 6, 0, 0, 0, 0, 80, 0, 0]);
-        assert_eq!(text(&PORT_MAP, &concatenated(&key)), "1.2.3.4 . 6 . 80");
+        assert_eq!(text(&PORT_MAP, &concatenated(&key)), "1.2.3.4 . tcp . 80");
         assert_eq!(concatenated(&[Part::Port(80)]), [0, 80]);
         let link = concatenated(&[Part::IfName("eth0"), Part::Ether(Mac([2, 0, 0, 0, 0, 1]))]);
         assert_eq!(text(&[Type::IfName, Type::Ether], &link), "eth0 . 02:00:00:00:00:01");

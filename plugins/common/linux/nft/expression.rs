@@ -109,6 +109,8 @@ pub enum Expression {
     SetMeta { key: Meta, from: Register },
     /// Loads what connection tracking knows.
     Ct { key: Ct, to: Register },
+    /// Changes what connection tracking knows: of these keys, only the mark can be changed.
+    SetCt { key: Ct, from: Register },
     /// Loads the kind of the packet's destination (`RTN_*`: 2 is one of the host's own addresses).
     DestinationKind { to: Register },
     /// Goes on only if the register compares so.
@@ -155,6 +157,7 @@ impl Expression {
             Expression::Meta { key, to } => ("meta", at(new, 1, *to).number(2, *key as u32)),
             Expression::SetMeta { key, from } => ("meta", at(new.number(2, *key as u32), 3, *from)),
             Expression::Ct { key, to } => ("ct", at(new, 1, *to).number(2, *key as u32)),
+            Expression::SetCt { key, from } => ("ct", at(new.number(2, *key as u32), 4, *from)),
             Expression::DestinationKind { to } => {
                 ("fib", FIB.iter().fold(at(new, 1, *to), |all, (kind, number)| all.number(*kind, *number)))
             }
@@ -199,12 +202,7 @@ impl Expression {
                 length: what.number(4)?,
             },
             "meta" => read_meta(what)?,
-            "ct" => Expression::Ct {
-                to: register(1)?,
-                key: [Ct::State, Ct::Status, Ct::Mark]
-                    .into_iter()
-                    .find(|key| what.number(2) == Some(*key as u32))?,
-            },
+            "ct" => read_ct(what)?,
             "fib" if FIB.iter().all(|(kind, number)| what.number(*kind) == Some(*number)) => {
                 Expression::DestinationKind { to: register(1)? }
             }
@@ -243,6 +241,18 @@ fn read_meta(what: Read<'_>) -> Option<Expression> {
     match (to, from) {
         (Some(to), None) => Some(Expression::Meta { key, to }),
         (None, Some(from)) => Some(Expression::SetMeta { key, from }),
+        _ => None,
+    }
+}
+
+fn read_ct(what: Read<'_>) -> Option<Expression> {
+    let keys = [Ct::State, Ct::Status, Ct::Mark];
+    let key = keys.into_iter().find(|key| what.number(2) == Some(*key as u32))?;
+    // Kind 3 is the direction, which none of these keys has.
+    let (to, from) = (what.number(1).map(Register::read), what.number(4).map(Register::read));
+    match (to, from, what.number(3)) {
+        (Some(to), None, None) => Some(Expression::Ct { key, to }),
+        (None, Some(from), None) => Some(Expression::SetCt { key, from }),
         _ => None,
     }
 }
@@ -299,6 +309,7 @@ mod tests {
             Expression::Meta { key: Meta::Protocol, to: a },
             Expression::SetMeta { key: Meta::Mark, from: b },
             Expression::Ct { key: Ct::Status, to: a },
+            Expression::SetCt { key: Ct::Mark, from: a },
             Expression::DestinationKind { to: a },
             Expression::Compare { from: a, how: Comparison::Unequal, with: vec![1, 2] },
             Expression::Bits { register: a, mask: vec![255, 0], flip: vec![0, 1] },

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::nft::Family;
 use crate::nft::datatype::Part;
-use crate::nft::expression::{Comparison, Ct, Expression, Header, Meta, Register};
+use crate::nft::expression::{Comparison, Ct, Expression, Header, Meta, Nat, Register};
 
 /// The register that short phrases use.
 const FIRST: Register = Register::word(0);
@@ -87,6 +87,42 @@ pub fn address_decides(family: Family, end: End, map: &str) -> Vec<Expression> {
     let (set, to) = (map.to_owned(), Some(Register::VERDICT));
     steps.push(Expression::Lookup { set, from: FIRST, to, unless: false });
     steps
+}
+
+/// `dnat ip to ip daddr . meta l4proto . th dport map @map`: the packet goes to the address and port to which the map leads
+/// from its destination; where there is none, the rule does nothing.
+pub fn destination_by_map(family: Family, map: &str) -> Vec<Expression> {
+    let address = load_address(family, End::Destination, FIRST);
+    by_map(family, Some(address), words_of_address(family), map)
+}
+
+/// `dnat ip to meta l4proto . th dport map @map`: the same, whatever address the packet is for.
+pub fn port_by_map(family: Family, map: &str) -> Vec<Expression> {
+    by_map(family, None, 0, map)
+}
+
+/// The key begins in the first register, and gives way there to what it leads to.
+fn by_map(family: Family, address: Option<Expression>, words: u32, map: &str) -> Vec<Expression> {
+    let [protocol, port] = [Register::word(words), Register::word(words + 1)];
+    let mut steps = Vec::from(is_family(family));
+    steps.extend(address);
+    steps.extend([
+        Expression::Meta { key: Meta::Protocol, to: protocol },
+        load_port(End::Destination, port),
+        Expression::Lookup { set: map.to_owned(), from: FIRST, to: Some(FIRST), unless: false },
+        Expression::Translate {
+            kind: Nat::Destination,
+            family,
+            address: FIRST,
+            port: Some(Register::word(words_of_address(family))),
+        },
+    ]);
+    steps
+}
+
+/// How many registers of four bytes an address fills.
+fn words_of_address(family: Family) -> u32 {
+    if family == Family::Ipv6 { 4 } else { 1 }
 }
 
 /// `meta l4proto 6`: TCP is 6, UDP 17.
@@ -177,11 +213,47 @@ pub fn is_for_this_host() -> [Expression; 2] {
 
 /// `meta mark and <bits> == <bits>`.
 pub fn mark_has(bits: u32) -> [Expression; 3] {
-    let bytes = bits.to_ne_bytes().to_vec();
+    mark(bits, Comparison::Equal, bits)
+}
+
+/// `meta mark and <mask> == <value>`, or `!=`.
+pub fn mark(mask: u32, how: Comparison, value: u32) -> [Expression; 3] {
     [
         Expression::Meta { key: Meta::Mark, to: FIRST },
-        Expression::Bits { register: FIRST, mask: bytes.clone(), flip: vec![0; 4] },
-        compare(Comparison::Equal, bytes),
+        Expression::Bits { register: FIRST, mask: mask.to_ne_bytes().into(), flip: vec![0; 4] },
+        compare(how, value.to_ne_bytes().into()),
+    ]
+}
+
+/// `ct mark and <bits> == 0`: the connection's mark has none of these bits.
+pub fn ct_mark_lacks(bits: u32) -> [Expression; 3] {
+    let none = 0_u32.to_ne_bytes().to_vec();
+    [
+        Expression::Ct { key: Ct::Mark, to: FIRST },
+        Expression::Bits { register: FIRST, mask: bits.to_ne_bytes().into(), flip: none.clone() },
+        compare(Comparison::Equal, none),
+    ]
+}
+
+/// `ct mark set ct mark or <bits>`.
+pub fn set_ct_mark(bits: u32) -> [Expression; 3] {
+    change_ct_mark(bits, bits)
+}
+
+/// `ct mark set ct mark and <all but these bits>`.
+pub fn clear_ct_mark(bits: u32) -> [Expression; 3] {
+    change_ct_mark(bits, 0)
+}
+
+fn change_ct_mark(bits: u32, to: u32) -> [Expression; 3] {
+    [
+        Expression::Ct { key: Ct::Mark, to: FIRST },
+        Expression::Bits {
+            register: FIRST,
+            mask: (!bits).to_ne_bytes().into(),
+            flip: to.to_ne_bytes().into(),
+        },
+        Expression::SetCt { key: Ct::Mark, from: FIRST },
     ]
 }
 

@@ -16,8 +16,16 @@ use crate::error::{Doing, Error, Result};
 use crate::nft::attribute::{Attributes, Read};
 use crate::rtnl::ack;
 
-/// `NFNL_SUBSYS_NFTABLES`: the upper byte of every message's kind, and whom a batch is for.
-const NF_TABLES: u16 = 10;
+/// A part of nfnetlink (`NFNL_SUBSYS_*`): the upper byte of every message's kind, and whom a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Part {
+    /// Connections that are tracked.
+    Conntrack = 1,
+    /// nf_tables.
+    Tables = 10,
+}
+
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 /// `NFNL_BATCH_GENID`
@@ -34,17 +42,17 @@ const SMALL_DATAGRAM: usize = 8 * 1024;
 
 /// A change or a question, not yet sent.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) family: u8,
-    pub(super) attributes: Attributes,
-    pub(super) doing: String,
+pub(crate) struct Message {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) family: u8,
+    pub(crate) attributes: Attributes,
+    pub(crate) doing: String,
 }
 
 impl Message {
-    fn encode(&self, flags: u16, sequence: u32, bytes: &mut Vec<u8>) {
-        let kind = (NF_TABLES << 8) | self.kind;
+    fn encode(&self, part: Part, flags: u16, sequence: u32, bytes: &mut Vec<u8>) {
+        let kind = ((part as u16) << 8) | self.kind;
         put(
             bytes,
             kind,
@@ -69,7 +77,7 @@ fn put(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: [u8; 4
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// All of it is in force.
     Done,
     /// None of it is: somebody has changed the ruleset since the generation that it was made for.
@@ -115,8 +123,9 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Heard<'_>> {
 }
 
 /// The socket, the number of the next message, and room for an answer.
-pub(super) struct Line {
+pub(crate) struct Line {
     socket: Socket,
+    part: Part,
     sequence: u32,
     datagram: Vec<u8>,
     /// The number of a dump whose answer was not read to its end.
@@ -124,34 +133,34 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn open() -> io::Result<Line> {
-        Line::with_room(DATAGRAM)
+    pub(crate) fn open(part: Part) -> io::Result<Line> {
+        Line::with_room(part, DATAGRAM)
     }
 
     /// A line on which dumps come in small pieces: for whoever wants to see the beginning of one.
-    pub(super) fn open_for_beginnings() -> io::Result<Line> {
-        Line::with_room(SMALL_DATAGRAM)
+    pub(crate) fn open_for_beginnings() -> io::Result<Line> {
+        Line::with_room(Part::Tables, SMALL_DATAGRAM)
     }
 
-    fn with_room(room: usize) -> io::Result<Line> {
+    fn with_room(part: Part, room: usize) -> io::Result<Line> {
         let socket = Socket::new(NETLINK_NETFILTER)?;
         socket.set_ext_ack(true)?;
         // A refusal need not repeat the message that it refuses.
         socket.set_cap_ack(true)?;
-        Ok(Line { socket, sequence: 1, datagram: Vec::with_capacity(room), unfinished: None })
+        Ok(Line { socket, part, sequence: 1, datagram: Vec::with_capacity(room), unfinished: None })
     }
 
     /// Sends a batch, for this generation of the ruleset or for any.
     ///
     /// Only the last message asks for an acknowledgement: refusals come unasked, and a thousand
     /// acknowledgements would overflow the socket.
-    pub(super) fn commit(&mut self, batch: &[Message], generation: Option<u32>) -> Result<Outcome> {
+    pub(crate) fn commit(&mut self, batch: &[Message], generation: Option<u32>) -> Result<Outcome> {
         self.submit(batch, generation, true)
     }
 
     /// Sends a batch without its end. The kernel tries it, validates the ruleset that it would make, answers, and takes
     /// it back (`nfnetlink_rcv_batch`): so does `nft --check`.
-    pub(super) fn rehearse(&mut self, batch: &[Message]) -> Result<()> {
+    pub(crate) fn rehearse(&mut self, batch: &[Message]) -> Result<()> {
         self.submit(batch, None, false).map(|_| ())
     }
 
@@ -160,13 +169,13 @@ impl Line {
         let begin = self.sequence;
         let mut bytes = Vec::new();
         let about = Attributes::new().with(generation, |all, number| all.number(BATCH_GENERATION, number));
-        let [upper, lower] = NF_TABLES.to_be_bytes();
+        let [upper, lower] = (self.part as u16).to_be_bytes();
         put(&mut bytes, BATCH_BEGIN, NLM_F_REQUEST, begin, [0, 0, upper, lower], &about);
         let mut last = begin;
         for (position, message) in batch.iter().enumerate() {
             last = last.wrapping_add(1);
             let flags = if position + 1 == batch.len() { NLM_F_ACK } else { 0 };
-            message.encode(flags, last, &mut bytes);
+            message.encode(self.part, flags, last, &mut bytes);
         }
         let end = last.wrapping_add(1);
         if in_earnest {
@@ -201,8 +210,22 @@ impl Line {
         Err(refused.unwrap_or(Error::plain(DOING, "the kernel did not answer")))
     }
 
+    /// Has one thing done that needs no batch.
+    pub(crate) fn order(&mut self, order: &Message) -> Result<()> {
+        let sequence = self.ask(order, NLM_F_ACK)?;
+        let doing = order.doing.as_str();
+        while self.receive().doing(|| doing)? {
+            let verdict = messages(&self.datagram)
+                .find(|heard| heard.sequence == sequence && heard.kind == NLMSG_ERROR);
+            if let Some(heard) = verdict {
+                return heard.errno().map_or(Ok(()), |errno| Err(heard.refusal(errno, doing)));
+            }
+        }
+        Err(Error::plain(doing, "the kernel did not answer"))
+    }
+
     /// Asks for one thing. None if it is not there.
-    pub(super) fn look_up<T>(
+    pub(crate) fn look_up<T>(
         &mut self,
         question: &Message,
         read: impl FnOnce(Read<'_>) -> Option<T>,
@@ -228,7 +251,7 @@ impl Line {
     /// Asks for everything that fits, and hands it to `keep`, one message after the other, until that has seen
     /// enough. False if somebody has changed the ruleset meanwhile, so that what was kept may be neither the old
     /// nor the new.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &mut self,
         question: &Message,
         mut keep: impl FnMut(Read<'_>) -> ControlFlow<()>,
@@ -275,7 +298,7 @@ impl Line {
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
         let mut bytes = Vec::new();
-        question.encode(flags, sequence, &mut bytes);
+        question.encode(self.part, flags, sequence, &mut bytes);
         self.send(&bytes).doing(|| question.doing.as_str())?;
         Ok(sequence)
     }

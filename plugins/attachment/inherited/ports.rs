@@ -1,0 +1,86 @@
+//! The rules of published ports that iptables-nft and `nft` wrote, over netlink.
+//!
+//! ```text
+//! table ip nat {                           by iptables; ip6 for IPv6
+//!     chain CNI-HOSTPORT-DNAT {
+//!         tcp dport { 8080 } jump CNI-DN-2bbe0c48b91a7d1b8a675
+//!     }
+//!     chain CNI-DN-2bbe0c48b91a7d1b8a675 {       one per network and container
+//!         tcp dport 8080 dnat to 10.22.0.5:80
+//!     }
+//! }
+//! table ip cni_hostport {                  by their nftables backend; ip6 for IPv6
+//!     chain hostports {
+//!         tcp dport 8080 dnat to 10.22.0.5:80 comment "<container ID>"
+//!     }
+//! }
+//! ```
+//!
+//! What all containers share stays, as it does after their own DEL.
+
+use std::net::IpAddr;
+
+use cni::call::Attachment;
+use linux::error::Result as Answer;
+use linux::nft::batch::Batch;
+use linux::nft::datatype::Part;
+use linux::nft::expression::Expression;
+use linux::nft::object::{Rule, Table};
+use linux::nft::{Family, Nft};
+
+use super::names;
+use super::rules::{IPTABLES, leave_chain};
+
+const NFTABLES: [Table<'static>; 2] = [
+    Table { family: Family::Ipv4, name: "cni_hostport" },
+    Table { family: Family::Ipv6, name: "cni_hostport" },
+];
+
+/// The chains that have rules of containers; the second one has those of v1.7 and v1.8.
+const CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "masquerading"];
+
+pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Answer<()> {
+    nft.settle(|| {
+        let mut batch = Batch::new();
+        for table in IPTABLES {
+            for (from, start) in names::PORTS {
+                leave_chain(nft, &mut batch, table, from, &names::ports_chain(start, attachment), &[])?;
+            }
+        }
+        for table in NFTABLES {
+            if nft.table(table)?.is_some() {
+                leave_rules(nft, &mut batch, table, attachment, addresses)?;
+            }
+        }
+        Ok(batch)
+    })
+}
+
+fn leave_rules(
+    nft: &Nft,
+    batch: &mut Batch,
+    table: Table<'_>,
+    attachment: &Attachment,
+    addresses: &[IpAddr],
+) -> Answer<()> {
+    for chain in CHAINS {
+        for found in nft.rules(table, chain)? {
+            let is_the_containers = found.rule.comment.as_deref() == Some(attachment.container.as_str());
+            if is_the_containers && (addresses.is_empty() || leads_to(&found.rule, addresses)) {
+                batch.delete_rule(table, chain, found.handle);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does the rule name one of these addresses: as what it translates to, or as what it asks for?
+fn leads_to(rule: &Rule, addresses: &[IpAddr]) -> bool {
+    addresses.iter().map(|address| Part::Address(*address).bytes()).any(|bytes| {
+        rule.expressions.iter().any(|step| match step {
+            Expression::Load { value, .. } => *value == bytes,
+            Expression::Compare { with, .. } => *with == bytes,
+            _ => false,
+        })
+    })
+}

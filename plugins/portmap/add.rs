@@ -1,0 +1,153 @@
+//! ADD: each step is one deed with one undo.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use cni::attach::{Attached, Trail, attach};
+use cni::call::{Add, Attachment};
+use cni::error::{Error, OrFail, Result};
+use cni::result::Success;
+use ipnetwork::IpNetwork;
+use linux::nft::Nft;
+use linux::rtnl::Rtnl;
+
+use crate::attachment::life::Life;
+use crate::attachment::record::{self, Written};
+use crate::portmap::claim::{AT_ONCE, Claimant, Made};
+use crate::portmap::conf::{Conf, Raw, Snat};
+use crate::portmap::holder::{self, Claims, Line};
+use crate::portmap::key::{Key, Range};
+use crate::portmap::layout::Way;
+use crate::portmap::plan::{Plan, plan, subnet};
+use crate::portmap::{PLUGIN, flows, loopback, open, release};
+
+/// Publishes the ports, and passes on what the plugins before us have answered.
+///
+/// # Errors
+/// Any; nothing of this call is left then.
+pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
+    let conf = Conf::meant(raw)?;
+    let Some(prev) = add.prev.clone() else {
+        return Err(Error::config("must be called as chained plugin")
+            .details("there is no prevResult, so nobody has attached the container"));
+    };
+    let plan = plan(&conf, &add.attachment, &prev);
+    if plan.is_empty() {
+        return attach(|_| Ok(prev));
+    }
+    let nft = Rc::new(open()?);
+    let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+    let ways = ways(&host, &plan)?;
+    let life = Life::of(&host, add)?;
+    attach(|trail| {
+        let publishing =
+            Publishing { attachment: &add.attachment, plan: &plan, ways: &ways, nft, host: &host };
+        publishing.publish(trail, life, prev)
+    })
+}
+
+/// The chain of each address.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ways(host: &Rtnl, plan: &Plan) -> Result<Vec<(IpNetwork, Way)>> {
+    let mut ways = Vec::new();
+    for address in &plan.addresses {
+        let loopback_by = match plan.by_loopback && address.is_ipv4() {
+            true => loopback::link_towards(host, address.ip())?,
+            false => None,
+        };
+        let snat = plan.snat.unwrap_or(Snat::None);
+        ways.push((*address, Way { subnet: subnet(*address), loopback_by, snat }));
+    }
+    Ok(ways)
+}
+
+fn claims(plan: &Plan) -> Claims {
+    let addresses = plan.addresses.iter().map(IpNetwork::ip).collect();
+    Claims { ports: Range::all(&plan.keys()), addresses }
+}
+
+struct Publishing<'a> {
+    attachment: &'a Attachment,
+    plan: &'a Plan,
+    ways: &'a [(IpNetwork, Way)],
+    nft: Rc<Nft>,
+    host: &'a Rtnl,
+}
+
+impl Publishing<'_> {
+    fn publish(&self, trail: &mut Trail, life: Life, prev: Success) -> Result<Success> {
+        let older = self.write_down(trail, life)?;
+        let claimant = Claimant {
+            nft: &self.nft,
+            host: self.host,
+            attachment: self.attachment,
+            plan: self.plan,
+            ways: self.ways,
+        };
+        let mut new: Vec<(Key, SocketAddr)> = Vec::new();
+        for ports in self.plan.ports.chunks(AT_ONCE) {
+            let made = trail.step(|| claimant.ensure(ports))?;
+            self.take_back_if_it_fails(trail, &made);
+            for sibling in &made.siblings {
+                let heir = Line::Heir(self.attachment.owner().to_string());
+                trail.step(|| record::append(PLUGIN, sibling, &heir))?;
+            }
+            new.extend(made.ports);
+        }
+        for link in self.ways.iter().filter_map(|(_, way)| way.loopback_by.as_deref()) {
+            // Its undo is that of the element: the last one to leave sees to it.
+            trail.step(|| loopback::allow(link))?;
+        }
+        trail.step(|| flows::begin_anew(self.host, &new))?;
+        trail.step(|| self.leave_what_is_not_wanted_any_more(older.as_ref()))?;
+        Ok(prev)
+    }
+
+    /// The record comes first. A second ADD keeps in mind what the first one has claimed.
+    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Option<Claims>> {
+        let owner = self.attachment.owner();
+        let before: Option<Written<Line>> = record::written(PLUGIN, &owner);
+        let older = before.as_ref().and_then(|before| holder::claims(&before.lines)).cloned();
+        let mut claim = trail.step(|| record::Claim::make(PLUGIN, self.attachment))?;
+        // Until all is answered, or undone, nobody else gets at what this ADD makes.
+        let (held, is_first, attachment) = (claim.held()?, before.is_none(), self.attachment.clone());
+        trail.undo(move || {
+            let removed = if is_first { record::remove(PLUGIN, &attachment) } else { Ok(()) };
+            drop(held);
+            removed
+        });
+        trail.step(|| claim.note_life(life))?;
+        let mut all = claims(self.plan);
+        if let Some(older) = &older {
+            all.ports.extend(
+                older.ports.iter().filter(|range| !all.ports.contains(range)).cloned().collect::<Vec<_>>(),
+            );
+            all.addresses.extend(older.addresses.clone());
+        }
+        let heirs =
+            before.into_iter().flat_map(|before| before.lines).filter(|line| matches!(line, Line::Heir(_)));
+        for line in [Line::Claims(all)].into_iter().chain(heirs) {
+            trail.step(|| claim.note(&line))?;
+        }
+        Ok(older)
+    }
+
+    fn take_back_if_it_fails(&self, trail: &mut Trail, made: &Made) {
+        let keys: Vec<Key> = made.ports.iter().map(|(key, _)| key.clone()).collect();
+        let (nft, owner, addresses) = (self.nft.clone(), self.attachment.owner(), made.addresses.clone());
+        trail.undo(move || release::remove(&nft, &owner, &keys, &addresses).map(drop));
+    }
+
+    fn leave_what_is_not_wanted_any_more(&self, older: Option<&Claims>) -> Result<()> {
+        let Some(older) = older else { return Ok(()) };
+        let wanted: std::collections::BTreeSet<&Key> = self.plan.ports.iter().map(|(key, _)| key).collect();
+        let keys: Vec<Key> = older.keys().into_iter().filter(|key| !wanted.contains(key)).collect();
+        let addresses: Vec<IpAddr> = self.plan.addresses.iter().map(IpNetwork::ip).collect();
+        let addresses: Vec<IpAddr> =
+            older.addresses.iter().copied().filter(|it| !addresses.contains(it)).collect();
+        let gone = release::remove(&self.nft, &self.attachment.owner(), &keys, &addresses)?;
+        flows::end(&gone.iter().filter_map(release::Held::port).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,394 @@
+//! The configuration twice: as written, and as meant. What is meant cannot hold a contradiction.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use cni::error::{Code, Error, Result};
+use linux::nft::Family;
+use serde::{Deserialize, Serialize};
+
+use crate::portmap::condition::Condition;
+
+/// As written: the keys of the Go plugin, 1.9.1.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Raw {
+    backend: Option<String>,
+    snat: Option<bool>,
+    masq_all: bool,
+    mark_masq_bit: Option<i64>,
+    external_set_mark_chain: Option<String>,
+    conditions_v4: Vec<String>,
+    conditions_v6: Vec<String>,
+    runtime_config: RuntimeConfig,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RuntimeConfig {
+    port_mappings: Vec<RawMapping>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RawMapping {
+    host_port: i64,
+    container_port: i64,
+    protocol: String,
+    #[serde(rename = "hostIP")]
+    host_ip: String,
+}
+
+/// As meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conf {
+    /// Whose connections get the host's address as their source.
+    pub snat: Snat,
+    /// The bit of a connection's mark that is used for it, if the administrator has chosen one.
+    pub mark_bit: Option<u8>,
+    /// Which packets may use the ports, for IPv4 and for IPv6; `None` is all of them.
+    pub conditions: [Option<Condition>; 2],
+    /// The ports. No two of them overlap.
+    pub mappings: Vec<Mapping>,
+}
+
+/// Whose connections to a published port get the host's address as their source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Snat {
+    /// Nobody's.
+    None,
+    /// Those of the host's 127.0.0.0/8 and of the container's own subnet: their answers would not come back by the host.
+    Local,
+    /// Everybody's.
+    All,
+}
+
+/// A port of the host that leads to a port of the container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// The address of the host.
+    pub host: HostAddress,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port of the host.
+    pub host_port: u16,
+    /// The port of the container.
+    pub container_port: u16,
+}
+
+/// Where a port is published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostAddress {
+    /// On every address of the host, whatever the family.
+    Every,
+    /// On every address of one family: `0.0.0.0` or `::`.
+    EveryOf(Family),
+    /// On this one.
+    One(IpAddr),
+}
+
+impl HostAddress {
+    /// Where packets of the family are to be met: at one address, or at any; `None` is nowhere.
+    pub fn within(self, family: Family) -> Option<Option<IpAddr>> {
+        match self {
+            HostAddress::Every => Some(None),
+            HostAddress::EveryOf(own) => (own == family).then_some(None),
+            HostAddress::One(address) => {
+                (address.is_ipv4() == (family == Family::Ipv4)).then_some(Some(address))
+            }
+        }
+    }
+}
+
+/// A protocol with ports, by its number (`IPPROTO_*`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP
+    Tcp = 6,
+    /// UDP
+    Udp = 17,
+    /// SCTP
+    Sctp = 132,
+}
+
+impl Protocol {
+    /// Every protocol that has ports here.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+    /// Whatever its case; a mapping that does not say is about TCP.
+    fn named(name: &str) -> Option<Protocol> {
+        match name.to_ascii_lowercase().as_str() {
+            "" | "tcp" => Some(Protocol::Tcp),
+            "udp" => Some(Protocol::Udp),
+            "sctp" => Some(Protocol::Sctp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+impl Conf {
+    /// What the configuration of this call means.
+    ///
+    /// # Errors
+    /// [`Code::CONFIG`] with key and value, for what makes no sense; [`Code::UNSUPPORTED_FIELD`] for what only iptables can
+    /// do.
+    pub fn meant(raw: Raw) -> Result<Conf> {
+        let mark_bit = mark_bit(&raw)?;
+        refuse_iptables(&raw)?;
+        let v4 = Condition::read("conditionsV4", Family::Ipv4, &raw.conditions_v4)?;
+        let v6 = Condition::read("conditionsV6", Family::Ipv6, &raw.conditions_v6)?;
+        let snat = match (raw.snat.unwrap_or(true), raw.masq_all) {
+            (false, _) => Snat::None,
+            (true, false) => Snat::Local,
+            (true, true) => Snat::All,
+        };
+        let mappings = mappings(&raw.runtime_config.port_mappings)?;
+        Ok(Conf { snat, mark_bit, conditions: [v4, v6], mappings })
+    }
+}
+
+impl Raw {
+    /// The runtime has named ports.
+    pub fn has_mappings(&self) -> bool {
+        !self.runtime_config.port_mappings.is_empty()
+    }
+}
+
+fn mark_bit(raw: &Raw) -> Result<Option<u8>> {
+    let chain = raw.external_set_mark_chain.as_deref().unwrap_or_default();
+    if !chain.is_empty() && raw.mark_masq_bit.is_some() {
+        return Err(Error::config("Cannot specify externalSetMarkChain and markMasqBit")
+            .details(format!("externalSetMarkChain {chain:?}")));
+    }
+    let fits = |bit: i64| u8::try_from(bit).ok().filter(|bit| *bit < 32);
+    let refuse = |bit: i64| {
+        Error::config("MasqMarkBit must be between 0 and 31").details(format!("markMasqBit {bit}"))
+    };
+    raw.mark_masq_bit.map(|bit| fits(bit).ok_or_else(|| refuse(bit))).transpose()
+}
+
+/// What a condition is written for tells its first letter, as in the Go plugin.
+fn is_for_iptables(words: &[String]) -> bool {
+    words.first().is_some_and(|word| word.starts_with(['-', '!']))
+}
+
+fn refuse_iptables(raw: &Raw) -> Result<()> {
+    let chain = raw.external_set_mark_chain.as_deref().unwrap_or_default();
+    let conditions = [("conditionsV4", &raw.conditions_v4), ("conditionsV6", &raw.conditions_v6)];
+    let mut of_iptables: Vec<&str> = Vec::new();
+    of_iptables.extend((!chain.is_empty()).then_some("externalSetMarkChain"));
+    of_iptables.extend(conditions.iter().filter(|(_, words)| is_for_iptables(words)).map(|(key, _)| *key));
+    let of_nftables = conditions
+        .iter()
+        .filter(|(_, words)| words.first().is_some_and(|word| !word.is_empty()) && !is_for_iptables(words));
+    let of_nftables: Vec<&str> = of_nftables.map(|(key, _)| *key).collect();
+    let contradiction = |backend, other, keys: &[&str]| {
+        let keys = keys.join(" ");
+        Err(Error::config(format!(
+            "{backend} backend was requested but configuration contains {other}-specific options [{keys}]"
+        )))
+    };
+    let unsupported = |what: String| {
+        Err(Error::new(Code::UNSUPPORTED_FIELD, format!("{what}: portmap by iptables is not supported yet"))
+            .details("\"nftables\" is what portmap uses where no backend is named"))
+    };
+    match raw.backend.as_deref().unwrap_or_default() {
+        "nftables" if !of_iptables.is_empty() => contradiction("nftables", "iptables", &of_iptables),
+        "iptables" if !of_nftables.is_empty() => contradiction("iptables", "nftables", &of_nftables),
+        "iptables" => unsupported("backend \"iptables\"".into()),
+        "" | "nftables" if of_iptables.is_empty() => Ok(()),
+        "" | "nftables" => unsupported(format!("[{}]", of_iptables.join(" "))),
+        other => Err(Error::config(format!("unrecognized backend {other:?}"))
+            .details("backend is \"nftables\" or \"iptables\"")),
+    }
+}
+
+/// At which address a port is taken, or at any; and by which mapping.
+type Taken = (Option<IpAddr>, usize);
+
+/// Each by itself, then all of them together.
+fn mappings(raw: &[RawMapping]) -> Result<Vec<Mapping>> {
+    let mut taken: BTreeMap<(u8, Protocol, u16), Vec<Taken>> = BTreeMap::new();
+    let mut mappings = Vec::with_capacity(raw.len());
+    for (number, written) in raw.iter().enumerate() {
+        let mapping = written.meant(number)?;
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let Some(place) = mapping.host.within(family) else { continue };
+            let others = taken.entry((family as u8, mapping.protocol, mapping.host_port)).or_default();
+            let meets = |other: &Option<IpAddr>| other.is_none() || place.is_none() || *other == place;
+            if let Some((_, other)) = others.iter().find(|(other, _)| meets(other)) {
+                let (port, protocol) = (mapping.host_port, mapping.protocol);
+                return Err(Error::config(format!("host port {port}/{protocol} is mapped twice"))
+                    .details(format!("portMappings[{other}] and portMappings[{number}] overlap")));
+            }
+            others.push((place, number));
+        }
+        mappings.push(mapping);
+    }
+    Ok(mappings)
+}
+
+impl RawMapping {
+    fn meant(&self, number: usize) -> Result<Mapping> {
+        let key = |key: &str, value: &dyn fmt::Display| format!("portMappings[{number}].{key} is {value}");
+        let port = |name: &str, what: &str, port: i64| {
+            let fits = u16::try_from(port).ok().filter(|port| *port != 0);
+            fits.ok_or_else(|| {
+                Error::config(format!("Invalid {what} port number: {port}")).details(key(name, &port))
+            })
+        };
+        let container_port = port("containerPort", "container", self.container_port)?;
+        let host_port = port("hostPort", "host", self.host_port)?;
+        let protocol = Protocol::named(&self.protocol).ok_or_else(|| {
+            Error::config(format!("unknown protocol {:?}", self.protocol))
+                .details(format!("{}; there are tcp, udp and sctp", key("protocol", &self.protocol)))
+        })?;
+        let host = host_address(&self.host_ip).map_err(|why| {
+            Error::config(format!("hostIP {:?}: {why}", self.host_ip)).details(key("hostIP", &self.host_ip))
+        })?;
+        Ok(Mapping { host, protocol, host_port, container_port })
+    }
+}
+
+fn host_address(text: &str) -> Result<HostAddress, &'static str> {
+    if text.is_empty() {
+        return Ok(HostAddress::Every);
+    }
+    let address = text.parse::<IpAddr>().map_err(|_| "invalid IP address")?.to_canonical();
+    match address {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ok(HostAddress::EveryOf(Family::Ipv4)),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ok(HostAddress::EveryOf(Family::Ipv6)),
+        IpAddr::V6(v6) if v6.is_loopback() => Err("the kernel sends no packet from ::1 to a container"),
+        address if address.is_multicast() => Err("it is no address of one host"),
+        address => Ok(HostAddress::One(address)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cni::decode::decode;
+    use cni::value::Value;
+
+    use super::*;
+
+    fn meant(keys: &str) -> Result<Conf> {
+        Conf::meant(decode(&Value::parse(format!("{{{keys}}}").as_bytes())?)?)
+    }
+
+    fn mapped(mappings: &str) -> Result<Vec<Mapping>> {
+        meant(&format!(r#""runtimeConfig":{{"portMappings":[{mappings}]}}"#)).map(|conf| conf.mappings)
+    }
+
+    #[test]
+    fn without_a_key_everything_is_as_in_the_go_plugin() {
+        let conf = meant("").unwrap();
+        let none = Conf { snat: Snat::Local, mark_bit: None, conditions: [None, None], mappings: vec![] };
+        assert_eq!(conf, none);
+        assert_eq!(meant(r#""snat":false,"masqAll":true"#).unwrap().snat, Snat::None);
+        assert_eq!(
+            meant(r#""masqAll":true,"backend":"nftables","markMasqBit":5"#).unwrap().mark_bit,
+            Some(5)
+        );
+        assert!(meant(r#""backend":"","externalSetMarkChain":"","conditionsV4":[]"#).is_ok());
+    }
+
+    #[test]
+    fn a_mapping_is_read_as_podman_and_as_containerd_write_it() {
+        let mapping = |host| Mapping { host, protocol: Protocol::Tcp, host_port: 8080, container_port: 80 };
+        let podman = r#"{"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":"192.0.2.1"}"#;
+        let containerd = r#"{"HostPort":8080,"ContainerPort":80,"Protocol":"TCP","HostIP":""}"#;
+        assert_eq!(mapped(podman).unwrap(), [mapping(HostAddress::One([192, 0, 2, 1].into()))]);
+        assert_eq!(mapped(containerd).unwrap(), [mapping(HostAddress::Every)]);
+        let of = |host: &str| mapped(&podman.replace("192.0.2.1", host)).unwrap()[0].host;
+        assert_eq!(of("0.0.0.0"), HostAddress::EveryOf(Family::Ipv4));
+        assert_eq!(of("::"), HostAddress::EveryOf(Family::Ipv6));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_key_and_value() {
+        let one = |host: &str, container: &str, rest: &str| {
+            format!(r#"{{"hostPort":{host},"containerPort":{container}{rest}}}"#)
+        };
+        for (mapping, words) in [
+            (one("0", "80", ""), "Invalid host port number: 0"),
+            (one("-1", "80", ""), "Invalid host port number: -1"),
+            (one("65536", "80", ""), "Invalid host port number: 65536"),
+            (one("80", "0", ""), "Invalid container port number: 0"),
+            (one("80", "70000", ""), "Invalid container port number: 70000"),
+            (one("80", "80", r#","protocol":"icmp""#), "unknown protocol \"icmp\""),
+            (one("80", "80", r#","hostIP":"nope""#), "hostIP \"nope\": invalid IP address"),
+            (one("80", "80", r#","hostIP":"10.0.0.1/24""#), "hostIP"),
+            (one("80", "80", r#","hostIP":"::1""#), "hostIP \"::1\""),
+            (one("80", "80", r#","hostIP":"224.0.0.1""#), "hostIP \"224.0.0.1\""),
+        ] {
+            let error = mapped(&mapping).unwrap_err();
+            assert_eq!(error.code(), Code::CONFIG, "{mapping}");
+            assert!(error.msg().contains(words), "{mapping} gives {}", error.msg());
+            assert!(error.more().unwrap().contains("portMappings[0]."), "{mapping}");
+        }
+        assert_eq!(mapped(&one("\"80\"", "80", "")).unwrap_err().code(), Code::DECODE);
+    }
+
+    #[test]
+    fn mappings_that_overlap_are_refused_in_either_order() {
+        let at = |host: &str| format!(r#"{{"hostPort":80,"containerPort":1,"hostIP":"{host}"}}"#);
+        for (one, other, overlap) in [
+            ("", "", true),
+            ("", "192.0.2.1", true),
+            ("", "::", true),
+            ("0.0.0.0", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("0.0.0.0", "::", false),
+            ("0.0.0.0", "fd00::1", false),
+            ("192.0.2.1", "192.0.2.2", false),
+        ] {
+            for both in [[one, other], [other, one]] {
+                let outcome = mapped(&both.map(at).join(","));
+                assert_eq!(outcome.is_err(), overlap, "{both:?}");
+            }
+        }
+        let udp = at("").replace("}", r#","protocol":"udp"}"#);
+        assert!(mapped(&format!("{},{udp}", at(""))).is_ok(), "another protocol is another port");
+    }
+
+    #[test]
+    fn what_belongs_to_iptables_is_named() {
+        for (keys, code, words) in [
+            (r#""externalSetMarkChain":"X","markMasqBit":5"#, Code::CONFIG, "Cannot specify"),
+            (r#""markMasqBit":32"#, Code::CONFIG, "MasqMarkBit must be between 0 and 31"),
+            (r#""markMasqBit":-1"#, Code::CONFIG, "MasqMarkBit must be between 0 and 31"),
+            (r#""backend":"pf""#, Code::CONFIG, "unrecognized backend \"pf\""),
+            (
+                r#""backend":"nftables","conditionsV6":["!","-s","fd00::/8"]"#,
+                Code::CONFIG,
+                "nftables backend was requested but configuration contains iptables-specific options [conditionsV6]",
+            ),
+            (
+                r#""backend":"iptables","conditionsV4":["ip","saddr","10.0.0.0/8"]"#,
+                Code::CONFIG,
+                "iptables backend was requested but configuration contains nftables-specific options [conditionsV4]",
+            ),
+            (r#""backend":"iptables""#, Code::UNSUPPORTED_FIELD, "backend \"iptables\""),
+            (r#""externalSetMarkChain":"X""#, Code::UNSUPPORTED_FIELD, "externalSetMarkChain"),
+            (r#""conditionsV4":["-s","10.0.0.0/8"]"#, Code::UNSUPPORTED_FIELD, "conditionsV4"),
+        ] {
+            let error = meant(keys).unwrap_err();
+            assert_eq!(error.code(), code, "{keys}");
+            assert!(error.msg().contains(words), "{keys} gives {}", error.msg());
+        }
+    }
+}

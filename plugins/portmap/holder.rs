@@ -1,0 +1,131 @@
+//! Who holds a port, and whether he lives. A record says what his life hangs by.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cni::call::{Attachment, Owner};
+use linux::error::Result as Answer;
+use linux::nft::object::Element;
+use linux::rtnl::Rtnl;
+use serde::{Deserialize, Serialize};
+
+use crate::attachment::mark::{self, Mark};
+use crate::attachment::{record, ruleset};
+use crate::portmap::PLUGIN;
+use crate::portmap::key::{Key, Range};
+
+/// A line of our records.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Line {
+    /// What the attachment is about to claim.
+    Claims(Claims),
+    /// The owner of another attachment of the same container that wants some of the same ports, and gets them when this one
+    /// ends: podman sends the same list for every network of a container.
+    Heir(String),
+}
+
+/// What an attachment claims.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claims {
+    /// The ports.
+    pub ports: Vec<Range>,
+    /// The addresses to which they lead.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Claims {
+    /// Its ports, one by one.
+    pub fn keys(&self) -> Vec<Key> {
+        self.ports.iter().flat_map(Range::keys).collect()
+    }
+}
+
+/// Who holds ports, seen by one attachment: each holder is looked up once.
+pub struct Holders<'a> {
+    host: &'a Rtnl,
+    seen: RefCell<BTreeMap<Owner, Standing>>,
+}
+
+/// What a holder is to whoever wants his port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The same attachment.
+    Same,
+    /// Another attachment of the same container: the port leads to it already.
+    Sibling,
+    /// Somebody else, who lives.
+    Living,
+    /// Somebody who is gone.
+    Gone,
+}
+
+impl Holders<'_> {
+    /// Nobody is known yet.
+    pub fn new(host: &Rtnl) -> Holders<'_> {
+        Holders { host, seen: RefCell::default() }
+    }
+
+    /// What the holder of an element is to this attachment. An element that does not say whose it is counts as living: it is
+    /// not ours to take.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn standing(&self, element: &Element, attachment: &Attachment) -> Answer<Standing> {
+        let Some(mark) = ruleset::mark(element) else { return Ok(Standing::Living) };
+        if let Some(known) = self.seen.borrow().get(mark.owner()) {
+            return Ok(*known);
+        }
+        let standing = self.look(&mark, attachment)?;
+        self.seen.borrow_mut().insert(mark.owner().clone(), standing);
+        Ok(standing)
+    }
+
+    fn look(&self, mark: &Mark, attachment: &Attachment) -> Answer<Standing> {
+        if mark.is_of(&attachment.owner()) {
+            return Ok(Standing::Same);
+        }
+        let record = record::of_owner(PLUGIN, mark.owner());
+        let lives = match record.as_ref().and_then(|record| record.life.as_ref()) {
+            Some(life) => life.goes_on(self.host)?,
+            // Without a record, only what we would have made can speak for it.
+            None => match mark::host_end_of(mark.owner()) {
+                Ok(link) => self.host.link_by_name(link.as_str())?.is_some(),
+                Err(_) => false,
+            },
+        };
+        Ok(match record {
+            _ if !lives => Standing::Gone,
+            Some(record) if record.attachment.container == attachment.container => Standing::Sibling,
+            _ => Standing::Living,
+        })
+    }
+}
+
+/// What a record claims.
+pub fn claims(lines: &[Line]) -> Option<&Claims> {
+    lines.iter().find_map(|line| match line {
+        Line::Claims(claims) => Some(claims),
+        Line::Heir(_) => None,
+    })
+}
+
+/// Who gets what an owner leaves, as his record says.
+pub fn heirs(owner: &Owner) -> Vec<Owner> {
+    let lines = record::written::<Line>(PLUGIN, owner).map(|written| written.lines).unwrap_or_default();
+    let heir = |line| match line {
+        Line::Heir(owner) => Owner::read(&owner),
+        Line::Claims(_) => None,
+    };
+    lines.into_iter().filter_map(heir).collect()
+}
+
+/// The holder of an element, for people.
+pub fn name(element: &Element) -> String {
+    match ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner())) {
+        Some(record) => record.attachment.to_string(),
+        None => format!("{:?}", element.comment.as_deref().unwrap_or_default()),
+    }
+}

@@ -1,0 +1,110 @@
+//! `portmap --list`: who has which port.
+
+use std::net::IpAddr;
+
+use cni::error::{Code, Error, OrFail, Result};
+use linux::nft::object::Element;
+use serde::Serialize;
+
+use crate::attachment::{record, ruleset};
+use crate::portmap::PLUGIN;
+use crate::portmap::release::{self, Held};
+
+/// One port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    host_port: u16,
+    protocol: String,
+    /// The address at which it is published; of none in particular, `0.0.0.0` or `::`.
+    #[serde(rename = "hostIP")]
+    host_ip: IpAddr,
+    #[serde(rename = "containerIP")]
+    container_ip: IpAddr,
+    container_port: u16,
+    /// The hash of the network's condition, where it sets one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<String>,
+    network: String,
+    container: String,
+    ifname: String,
+}
+
+/// The page that a person has asked for.
+///
+/// # Errors
+/// Other words than `--list` and `--json`; what the kernel says.
+pub fn page(words: &[String]) -> Result<String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let is_json = match words.as_slice() {
+        ["--list"] => false,
+        ["--list", "--json"] | ["--json", "--list"] => true,
+        _ => return Err(Error::new(Code::CONFIG, "usage: portmap --list [--json]")),
+    };
+    let held = match ruleset::open_if_any()? {
+        Some(nft) => release::everything(&nft).doing(|| "list published ports".into())?,
+        None => Vec::new(),
+    };
+    let mut rows: Vec<Row> = held.iter().filter_map(row).collect();
+    rows.sort();
+    match is_json {
+        true => serde_json::to_string_pretty(&rows).map(|text| text + "\n").doing(|| "write JSON".into()),
+        false => Ok(table(&rows)),
+    }
+}
+
+fn row(held: &Held) -> Option<Row> {
+    let (key, to) = held.port()?;
+    let [network, container, ifname] = owner(&held.element);
+    let everywhere = if key.space.v6 { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0; 4]) };
+    Some(Row {
+        host_port: key.port,
+        protocol: key.protocol.to_string(),
+        host_ip: key.host.unwrap_or(everywhere),
+        container_ip: to.ip(),
+        container_port: to.port(),
+        condition: key.space.condition,
+        network,
+        container,
+        ifname,
+    })
+}
+
+/// The names are whole in the record; the comment may have lost the end of the container's.
+fn owner(element: &Element) -> [String; 3] {
+    let record = ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner()));
+    if let Some(record) = record {
+        let whose = record.attachment;
+        return [whose.network.to_string(), whose.container.to_string(), whose.ifname.to_string()];
+    }
+    let comment = element.comment.as_deref().unwrap_or_default();
+    let names = comment.split_once(" jackfield: ").map_or("", |(_, names)| names);
+    let mut words = names.splitn(3, ' ').map(String::from);
+    let [network, ifname, container] =
+        [words.next(), words.next(), words.next()].map(Option::unwrap_or_default);
+    [network, container, ifname]
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ["HOST", "PROTOCOL", "CONTAINER", "NETWORK", "INTERFACE", "ID"].map(String::from);
+    let cells = rows.iter().map(|row| {
+        let host = std::net::SocketAddr::new(row.host_ip, row.host_port).to_string();
+        let condition = if row.condition.is_some() { " (conditional)" } else { "" };
+        let container = std::net::SocketAddr::new(row.container_ip, row.container_port).to_string();
+        let [protocol, network] = [&row.protocol, &row.network].map(Clone::clone);
+        [host + condition, protocol, container, network, row.ifname.clone(), row.container.clone()]
+    });
+    let lines: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
+    let mut widths = [0; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let written = lines.iter().map(|line| {
+        let cells: Vec<String> =
+            line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    });
+    written.collect()
+}
