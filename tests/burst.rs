@@ -50,8 +50,8 @@ pub fn by_workers(workers: usize, calls: &[Call]) -> Vec<Outcome> {
     all.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// The comments of all masqueraded addresses, as nft has them.
-fn masqueraded(host: &Host, map: &str) -> Vec<String> {
+/// The comments of all masqueraded addresses, as nft has them; the kernel may tell it one twice.
+fn masqueraded(host: &Host, map: &str) -> BTreeSet<String> {
     let listing = host.try_sh(&format!("nft -j list map inet jackfield {map}"));
     let listing: Value = serde_json::from_slice(&listing.stdout).unwrap_or_default();
     let elements = listing["nftables"][1]["map"]["elem"].as_array().cloned().unwrap_or_default();

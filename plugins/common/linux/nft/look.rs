@@ -1,5 +1,6 @@
 //! Questions: plain look-ups outside a batch. They cost microseconds, and the kernel waits for nobody.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use crate::error::{Doing, Error, Result};
@@ -114,7 +115,9 @@ impl Nft {
     pub fn elements(&self, table: Table<'_>, set: &str) -> Result<Vec<Element>> {
         let question = all_elements(table, set);
         let lists = self.dump(&question, |what| Some(elements(what).collect::<Vec<_>>()))?;
-        Ok(lists.into_iter().flatten().collect())
+        // The kernel tells an element twice whose table of hashes it is just making larger (`rhashtable_walk_start`).
+        let mut told = BTreeSet::new();
+        Ok(lists.into_iter().flatten().filter(|element| told.insert(element.key.clone())).collect())
     }
 
     /// The only way to dump: repeated until it is whole.
