@@ -10,7 +10,7 @@ use crate::lab::attach::Attach;
 use crate::lab::call::Call;
 use crate::lab::host::{Host, Pod};
 use crate::lab::place::Place;
-use crate::lab::world::Need;
+use crate::lab::world::{self, Need};
 use crate::lab::{conf, lab, lab_with};
 
 const OURS: &[Need] = &[Need::Ours("bandwidth-undone")];
@@ -74,28 +74,42 @@ fn transfer(from: &Place, to: &Place, address: &str, bytes: u64) -> Duration {
     took
 }
 
-/// Bits per second on the wire: each packet of 1448 bytes has 66 bytes of headers.
+/// One of a few transfers runs at this many bits per second on the wire, where each packet of 1448 bytes has 66 bytes of
+/// headers: a busy machine is slower now and then, and never faster.
 #[track_caller]
-fn runs_at(rate: f64, bytes: u64, took: Duration) {
-    let measured = bytes as f64 * 8.0 * 1514.0 / 1448.0 / took.as_secs_f64();
-    assert!((0.9..1.1).contains(&(measured / rate)), "{measured} bits per second instead of {rate}");
+fn runs_at(rate: u64, bytes: u64, transfer: impl Fn() -> Duration) -> Duration {
+    let on_the_wire =
+        |took: Duration| bytes as f64 * 8.0 * 1514.0 / 1448.0 / took.as_secs_f64() / rate as f64;
+    let mut slower = Vec::new();
+    for _ in 0..5 {
+        let took = transfer();
+        let share = on_the_wire(took);
+        assert!(share < 1.1, "{share} of the rate");
+        if share > 0.9 {
+            return took;
+        }
+        slower.push(share);
+    }
+    panic!("always slower than the rate, of which it is {slower:?}");
 }
 
 // CAP-16
 #[test]
 fn both_directions_run_at_the_rate_that_was_asked_for_and_a_neighbour_at_its_own() {
     lab(|host| {
-        const RATE: u64 = 32_000_000;
-        const BYTES: u64 = 6_000_000;
-        let slow = container(host, "slow", both(RATE, 400_000));
+        // What an emulated kernel can do is less.
+        let emulated = world::variable("JACKFIELD_GUEST").is_some();
+        let (rate, bytes) = if emulated { (4_000_000, 750_000) } else { (32_000_000, 6_000_000) };
+        let slow = container(host, "slow", both(rate, rate / 80));
         let neighbour = container(host, "neighbour", json!({}));
         slow.add();
         let (address, other) = (slow.address(), neighbour.address());
-        runs_at(RATE as f64, BYTES, transfer(host, &slow.pod, address, BYTES));
-        runs_at(RATE as f64, BYTES, transfer(&slow.pod, host, "10.9.0.1", BYTES));
-        let free =
-            transfer(host, &neighbour.pod, other, BYTES) + transfer(&neighbour.pod, host, "10.9.0.1", BYTES);
-        assert!(free < Duration::from_millis(1500), "the neighbour took {free:?}");
+        let inwards = runs_at(rate, bytes, || transfer(host, &slow.pod, address, bytes));
+        let outwards = runs_at(rate, bytes, || transfer(&slow.pod, host, "10.9.0.1", bytes));
+        let free = || {
+            transfer(host, &neighbour.pod, other, bytes) + transfer(&neighbour.pod, host, "10.9.0.1", bytes)
+        };
+        assert!((0..5).any(|_| free() * 2 < inwards + outwards), "the neighbour is as slow");
     });
 }
 
