@@ -5,10 +5,20 @@ use std::net::IpAddr;
 
 use crate::range::{Range, RangeSet};
 
-/// The next free address of a set and its range, going round from the address that was given last.
-///
-/// A freed address so rests as long as possible before somebody else gets it, and with it the neighbour-table
-/// entries that others still have. An address given last that lies in no range starts from the beginning.
+/// Where in a set the search for a free address begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first address of the first range.
+    First,
+    /// Behind the address that was given last: a freed address so rests as long as possible before somebody else gets it,
+    /// and with it the neighbour-table entries that others still have.
+    After(IpAddr),
+    /// At this address.
+    At(IpAddr),
+}
+
+/// The next free address of a set and its range, going round once from the start. A start that lies in no range is
+/// the first address.
 ///
 /// `free` says which is the first free address from one to another, both included.
 ///
@@ -16,19 +26,15 @@ use crate::range::{Range, RangeSet};
 /// Those of `free`.
 pub fn next<E>(
     set: &RangeSet,
-    last: Option<IpAddr>,
+    start: Start,
     mut free: impl FnMut(IpAddr, IpAddr) -> Result<Option<IpAddr>, E>,
 ) -> Result<Option<(IpAddr, &Range)>, E> {
-    for (range, (first, last)) in round(set, last) {
+    for (range, (first, last)) in round(set, start) {
         let mut rest = Some((first, last));
         while let Some((first, last)) = rest {
-            match free(first, last)? {
-                Some(ip) if set.is_gateway(ip) => {
-                    rest = range.after(ip).filter(|_| ip < last).map(|(next, _)| (next, last))
-                }
-                Some(ip) => return Ok(Some((ip, range))),
-                None => rest = None,
-            }
+            let Some(ip) = free(first, last)? else { break };
+            let Some(withheld) = set.withheld(ip) else { return Ok(Some((ip, range))) };
+            rest = range.after(withheld).map(|(next, _)| (next, last)).filter(|(next, last)| next <= last);
         }
     }
     Ok(None)
@@ -37,18 +43,24 @@ pub fn next<E>(
 /// A row of addresses by its ends.
 type Ends = (IpAddr, IpAddr);
 
-/// Every address of the set once: those after `last`, the ranges that follow, the ranges before, and up to
-/// `last` itself at the very end.
-fn round(set: &RangeSet, last: Option<IpAddr>) -> impl Iterator<Item = (&Range, Ends)> {
+/// Every address of the set once: from the start to the end of its range, the ranges that follow, the ranges before,
+/// and what comes before the start at the very end.
+fn round(set: &RangeSet, start: Start) -> impl Iterator<Item = (&Range, Ends)> {
     let ranges = set.ranges();
-    let begun = last.and_then(|ip| Some((ranges.iter().position(|range| range.contains(ip))?, ip)));
-    let (before, after) = ranges.split_at(begun.map_or(0, |(at, _)| at));
-    let (partly, whole) = after.split_at(usize::from(begun.is_some()).min(after.len()));
-    let split = partly.first().zip(begun.map(|(_, ip)| ip));
-    let rest = split.and_then(|(range, ip)| Some((range, range.after(ip)?)));
-    let start = split.and_then(|(range, ip)| Some((range, range.up_to(ip)?)));
+    let place = match start {
+        Start::First => None,
+        Start::After(ip) | Start::At(ip) => ranges.iter().position(|range| range.contains(ip)),
+    };
+    let (before, after) = ranges.split_at(place.unwrap_or(0));
+    let (split, whole) = after.split_at(usize::from(place.is_some()).min(after.len()));
+    let (from, to) = match (split.first(), start) {
+        (Some(range), Start::After(ip)) => (range.after(ip), range.up_to(ip)),
+        (Some(range), Start::At(ip)) => (range.from(ip), range.before(ip)),
+        _ => (None, None),
+    };
+    let split = |ends: Option<Ends>| split.first().zip(ends);
     let others = whole.iter().chain(before).map(|range| (range, (range.first(), range.last())));
-    rest.into_iter().chain(others).chain(start)
+    split(from).into_iter().chain(others).chain(split(to))
 }
 
 /// For each set, the requested address that lies in it, if there is one. No set can serve two requests.
@@ -105,7 +117,7 @@ mod tests {
             let walk = (number(first)..=number(last)).map(|n| address(n, first));
             Ok::<_, Infallible>(walk.into_iter().find(|ip| !taken.contains(ip)))
         };
-        next(set, last, free).unwrap().map(|(ip, _)| ip)
+        next(set, last.map_or(Start::First, Start::After), free).unwrap().map(|(ip, _)| ip)
     }
 
     #[test]

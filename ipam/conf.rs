@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cni::call::Call;
 use cni::env::Args;
@@ -16,7 +17,8 @@ use cni::value::parse_cidr;
 use serde::Deserialize;
 
 use crate::caller::{self, address};
-use crate::range::{BadRange, Range, RangeSet};
+use crate::policy::{self, Allocation, Policy, excluded};
+use crate::range::{BadRange, Range, RangeSet, Row};
 
 /// Where leases are kept unless `dataDir` says otherwise; a folder per network lies below.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -42,6 +44,10 @@ struct RawIpam {
     range_start: Option<String>,
     range_end: Option<String>,
     gateway: Option<String>,
+    exclude: Vec<Option<String>>,
+    allocation: String,
+    sticky: bool,
+    cooldown_seconds: u32,
 }
 
 /// What the capabilities `ipRanges` and `ips` put in.
@@ -77,6 +83,8 @@ pub struct Conf {
     pub resolv_conf: Option<PathBuf>,
     /// Where the leases of this network are.
     pub folder: PathBuf,
+    /// How addresses are chosen.
+    pub policy: Policy,
 }
 
 impl Raw {
@@ -86,13 +94,19 @@ impl Raw {
         PathBuf::from(if data_dir.is_empty() { DATA_DIR } else { data_dir }).join(network.as_str())
     }
 
+    /// For how long an address that is freed now rests. Right even if nothing else in the configuration is.
+    pub fn cooldown(&self) -> Option<Duration> {
+        let seconds = self.ipam.as_ref().map_or(0, |ipam| ipam.cooldown_seconds);
+        Some(seconds).filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// What is meant.
     ///
     /// # Errors
     /// [`Code::CONFIG`] with the Go plugin's words for what makes no sense; [`Code::ENVIRONMENT`] for an `IP=` in
     /// `CNI_ARGS` that is no address.
     pub fn meant(self, call: &Call) -> Result<Conf> {
-        let folder = self.folder(&call.network);
+        let (folder, cooldown) = (self.folder(&call.network), self.cooldown());
         let Some(ipam) = self.ipam else { return Err(Error::config("IPAM config missing 'ipam' key")) };
         let requested = requested(caller::heard(&self.runtime_config.ips, &self.args), &call.args)?;
         let old_form = RawRange {
@@ -104,9 +118,16 @@ impl Raw {
         let old_form = old_form.subnet.is_some().then(|| Some(vec![Some(old_form)]));
         let written: Vec<_> =
             self.runtime_config.ip_ranges.into_iter().chain(old_form).chain(ipam.ranges).collect();
-        let sets = sets(written, call.spec)?;
+        let excluded: Vec<Row> = ipam
+            .exclude
+            .iter()
+            .map(|text| excluded(text.as_deref().unwrap_or_default()))
+            .collect::<Result<_>>()?;
+        let sets = sets(written, call.spec, &excluded)?;
+        let name = if ipam.sticky { policy::name(&call.args) } else { None };
+        let policy = Policy { allocation: Allocation::read(&ipam.allocation)?, name, cooldown };
         let resolv_conf = Some(ipam.resolv_conf).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Ok(Conf { sets, requested, routes: ipam.routes, resolv_conf, folder })
+        Ok(Conf { sets, requested, routes: ipam.routes, resolv_conf, folder, policy })
     }
 }
 
@@ -133,7 +154,7 @@ fn requested_address(text: Option<&str>) -> Result<IpAddr, String> {
     address(text).ok().or_else(with_prefix).ok_or_else(|| format!("invalid IP address {text}"))
 }
 
-fn sets(written: RawSets, spec: Spec) -> Result<Vec<RangeSet>> {
+fn sets(written: RawSets, spec: Spec, excluded: &[Row]) -> Result<Vec<RangeSet>> {
     if written.is_empty() {
         return Err(Error::config("no IP ranges specified"));
     }
@@ -143,6 +164,7 @@ fn sets(written: RawSets, spec: Spec) -> Result<Vec<RangeSet>> {
         let ranges =
             ranges.unwrap_or_default().into_iter().map(|range| self::range(range.unwrap_or_default()));
         let set = ranges.collect::<Result<_>>().and_then(|ranges| RangeSet::new(ranges).map_err(bad));
+        let set = set.and_then(|set| set.without(excluded).map_err(bad));
         sets.push(set.or_else(named)?);
     }
     caller::fit(spec, sets.iter().map(RangeSet::is_ipv4))?;
@@ -261,6 +283,28 @@ mod tests {
         ] {
             let error = meant(rest).unwrap_err();
             assert_eq!((error.code(), error.msg().as_str()), (Code::CONFIG, words), "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_operators_ask_for_is_off_unless_they_do() {
+        let subnet = r#","ipam":{"subnet":"10.1.0.0/24"}"#;
+        let plain = meant_with("K8S_POD_NAME=db-0", "1.0.0", subnet).unwrap().policy;
+        assert_eq!(plain, Policy { allocation: Allocation::RoundRobin, name: None, cooldown: None });
+        let asked = subnet.replace('}', r#","allocation":"random","sticky":true,"cooldownSeconds":30}"#);
+        let policy = meant_with("K8S_POD_NAMESPACE=x;K8S_POD_NAME=db-0", "1.0.0", &asked).unwrap().policy;
+        assert_eq!((policy.allocation, policy.cooldown), (Allocation::Random, Some(Duration::from_secs(30))));
+        let elsewhere = meant_with("K8S_POD_NAMESPACE=y;K8S_POD_NAME=db-0", "1.0.0", &asked).unwrap().policy;
+        assert!(policy.name.is_some() && policy.name != elsewhere.name);
+        assert_eq!(meant_with("", "1.0.0", &asked).unwrap().policy.name, None);
+        for (key, words) in [
+            (r#""allocation":"fastest""#, "allocation \"fastest\" is neither"),
+            (r#""exclude":["10.1.0.9-10.1.0.2"]"#, "exclude \"10.1.0.9-10.1.0.2\" is no address"),
+            (r#""exclude":[null]"#, "exclude \"\" is no address"),
+            (r#""exclude":["10.1.0.0/24"]"#, "range set 0: exclude leaves no address of 10.1.0.1-10.1.0.254"),
+        ] {
+            let error = meant(&subnet.replace('}', &format!(",{key}}}"))).unwrap_err();
+            assert!(error.code() == Code::CONFIG && error.msg().contains(words), "{}", error.msg());
         }
     }
 

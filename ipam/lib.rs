@@ -4,6 +4,7 @@
 //!
 //! 1. [`range`]: what a subnet, a start and an end mean together. Pure.
 //! 2. [`choose`]: which address of a set is next, when somebody says which are taken. Pure.
+//!    [`policy`]: where the search begins, and what is never given. Pure. [`hash`]: numbers for names.
 //! 3. [`boot`], [`lease`]: what a lease file says, and whether its holder can still be there. Pure.
 //! 4. [`store`]: who has which address; the only part that touches files, and the only one that waits for a lock.
 //! 5. [`caller`]: what whoever calls may ask, of any of these plugins.
@@ -19,6 +20,8 @@
 pub mod range;
 
 pub mod choose;
+pub mod hash;
+pub mod policy;
 
 #[cfg(test)]
 mod properties;

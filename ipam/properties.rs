@@ -8,22 +8,31 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 
-use crate::choose::{self, assign};
-use crate::range::{Range, RangeSet};
+use crate::choose::{self, Start, assign};
+use crate::range::{Range, RangeSet, Row};
 
 /// The choice, where single addresses are taken or not.
-fn next(
+fn next(set: &RangeSet, last: Option<IpAddr>, taken: impl FnMut(IpAddr) -> bool) -> Option<(IpAddr, &Range)> {
+    next_from(set, last.map_or(Start::First, Start::After), taken)
+}
+
+/// The choice from any start.
+fn next_from(
     set: &RangeSet,
-    last: Option<IpAddr>,
+    start: Start,
     mut taken: impl FnMut(IpAddr) -> bool,
 ) -> Option<(IpAddr, &Range)> {
     let free = |first: IpAddr, last: IpAddr| Ok::<_, Infallible>(walk(first, last).find(|ip| !taken(*ip)));
-    choose::next(set, last, free).unwrap()
+    choose::next(set, start, free).unwrap()
 }
 
 /// From one address to another, both included.
 fn walk(first: IpAddr, last: IpAddr) -> impl Iterator<Item = IpAddr> {
     (number(first)..=number(last)).map(move |n| address(n, first.is_ipv4()))
+}
+
+fn row_contains(row: &Row, ip: IpAddr) -> bool {
+    row.first() <= ip && ip <= row.last()
 }
 
 /// Every address of a range.
@@ -332,6 +341,43 @@ proptest! {
             let found = next(&set, last, |ip| ip == one && is_taken).map(|(ip, _)| ip);
             prop_assert_eq!(found, Some(one).filter(|ip| !is_taken && *ip != gateway));
         }
+    }
+
+    #[test]
+    fn what_is_excluded_is_never_given_and_all_else_is_given_from_wherever_the_search_begins(
+        pool in pool(),
+        rows in prop::collection::vec((any::<u8>(), any::<u8>()), 0..4),
+        begin in any::<u8>(),
+    ) {
+        let base = pool.set.ranges()[0].first();
+        let byte = |byte: u8| address(number(base) & !0xff | u128::from(byte), base.is_ipv4());
+        let rows: Vec<Row> = rows.iter().filter_map(|(a, b)| Row::new(byte(*a), byte(*b))).collect();
+        let may = |ip: &IpAddr| !pool.set.is_gateway(*ip) && !rows.iter().any(|row| row_contains(row, *ip));
+        let all: Vec<IpAddr> = pool.set.ranges().iter().flat_map(addresses).collect();
+        let Ok(set) = pool.set.clone().without(&rows) else {
+            prop_assert_eq!(all.iter().find(|ip| may(ip)), None);
+            return Ok(());
+        };
+        prop_assert_eq!(set.size(), all.iter().filter(|ip| may(ip)).count() as u128);
+        let at = all.iter().position(|ip| *ip == byte(begin)).unwrap_or(0);
+        let mut round = all.clone();
+        round.rotate_left(at);
+        let free = round.into_iter().find(|ip| may(ip) && !pool.taken.contains(ip));
+        let found = next_from(&set, Start::At(byte(begin)), |ip| pool.taken.contains(&ip)).map(|(ip, _)| ip);
+        prop_assert_eq!(found, free);
+        for (place, ip) in all.iter().enumerate() {
+            prop_assert_eq!(set.nth(place as u128), Some(*ip));
+        }
+        prop_assert_eq!(set.nth(all.len() as u128), Some(all[0]));
+    }
+
+    #[test]
+    fn every_place_of_a_set_has_its_address((subnet, start, end, _) in written(), place in place()) {
+        let Ok(range) = Range::new(subnet, start, end, None) else { return Ok(()) };
+        let set = RangeSet::new(vec![range.clone()]).unwrap();
+        let Some(ip) = set.nth(place) else { return Err(TestCaseError::fail("no address")) };
+        prop_assert_eq!(number(ip) - number(range.first()), place % set.addresses());
+        prop_assert!(range.contains(ip) && set.size() <= set.addresses());
     }
 
     /// Subnets of every size, up to the whole of IPv6, half of whose addresses are taken.

@@ -90,6 +90,22 @@ impl Range {
         self.contains(ip).then(|| (self.first(), ip))
     }
 
+    /// The first and the last of the addresses from this one on, itself included; none if it lies elsewhere.
+    pub fn from(&self, ip: IpAddr) -> Option<(IpAddr, IpAddr)> {
+        self.contains(ip).then(|| (ip, self.last()))
+    }
+
+    /// The first and the last of the addresses before this one; none if it is the first or lies elsewhere.
+    pub fn before(&self, ip: IpAddr) -> Option<(IpAddr, IpAddr)> {
+        let previous = self.contains(ip).then(|| number(ip)).filter(|number| *number > self.first)? - 1;
+        Some((self.first(), address(previous, self.subnet.ip())))
+    }
+
+    /// How many there are. All of IPv6 counts as one less than it is.
+    pub fn addresses(&self) -> u128 {
+        (self.last - self.first).saturating_add(1)
+    }
+
     fn overlaps(&self, other: &Range) -> bool {
         same_family(self.subnet.ip(), other.subnet.ip())
             && self.first <= other.last
@@ -104,9 +120,40 @@ impl fmt::Display for Range {
     }
 }
 
+/// A row of addresses of one family, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl Row {
+    /// From one address to another; `None` if they are of two families or in the wrong order.
+    pub fn new(first: IpAddr, last: IpAddr) -> Option<Row> {
+        (same_family(first, last) && first <= last).then_some(Row { first, last })
+    }
+
+    /// The first address.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// The last address.
+    pub fn last(&self) -> IpAddr {
+        self.last
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        same_family(ip, self.first) && (self.first..=self.last).contains(&ip)
+    }
+}
+
 /// Ranges of one family that do not overlap; a container gets one address from each set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RangeSet(Vec<Range>);
+pub struct RangeSet {
+    ranges: Vec<Range>,
+    excluded: Vec<Row>,
+}
 
 impl RangeSet {
     /// A set of these ranges.
@@ -123,47 +170,113 @@ impl RangeSet {
                 return Err(BadRange::Overlap(one.to_string(), other.to_string()));
             }
         }
-        Ok(RangeSet(ranges))
+        Ok(RangeSet { ranges, excluded: Vec::new() })
+    }
+
+    /// The same set, of which these addresses are never given to anybody.
+    ///
+    /// # Errors
+    /// None is left.
+    pub fn without(self, excluded: &[Row]) -> Result<RangeSet, BadRange> {
+        let excluded =
+            excluded.iter().filter(|row| same_family(row.first, self.first_address())).copied().collect();
+        let set = RangeSet { excluded, ..self };
+        if set.size() == 0 { Err(BadRange::AllExcluded(set.to_string())) } else { Ok(set) }
     }
 
     /// The ranges in the order in which they are used up.
     pub fn ranges(&self) -> &[Range] {
-        &self.0
+        &self.ranges
     }
 
     /// Whether the addresses are IPv4; a set has one family.
     pub fn is_ipv4(&self) -> bool {
-        self.0.iter().all(|range| range.subnet.is_ipv4())
+        self.ranges.iter().all(|range| range.subnet.is_ipv4())
     }
 
     /// The range in which the address lies.
     pub fn range_of(&self, ip: IpAddr) -> Option<&Range> {
-        self.0.iter().find(|range| range.contains(ip))
+        self.ranges.iter().find(|range| range.contains(ip))
     }
 
     /// Whether the address is the gateway of one of the ranges.
     pub fn is_gateway(&self, ip: IpAddr) -> bool {
-        self.0.iter().any(|range| range.gateway == ip)
+        self.ranges.iter().any(|range| range.gateway == ip)
+    }
+
+    /// Whether the address is one that is never given.
+    pub fn is_excluded(&self, ip: IpAddr) -> bool {
+        self.excluded.iter().any(|row| row.contains(ip))
+    }
+
+    /// The last address of a row that begins with this one and of which none may be given; `None` if this one may.
+    pub fn withheld(&self, ip: IpAddr) -> Option<IpAddr> {
+        let excluded = self.excluded.iter().filter(|row| row.contains(ip)).map(|row| row.last).max();
+        excluded.or_else(|| self.is_gateway(ip).then_some(ip))
+    }
+
+    /// How many addresses lie in the ranges, whether they may be given or not. All of IPv6 counts as one less than it is.
+    pub fn addresses(&self) -> u128 {
+        self.ranges.iter().map(Range::addresses).fold(0, u128::saturating_add)
+    }
+
+    /// The address with this place in the set, counted from 0 and from the start again behind the end.
+    pub fn nth(&self, place: u128) -> Option<IpAddr> {
+        let mut place = place.checked_rem(self.addresses())?;
+        for range in &self.ranges {
+            match place.checked_sub(range.addresses()) {
+                Some(rest) => place = rest,
+                None => return Some(address(range.first + place, range.subnet.ip())),
+            }
+        }
+        None
+    }
+
+    /// How many addresses may be given to containers.
+    pub fn size(&self) -> u128 {
+        let gateways = self.gateways().filter(|ip| self.range_of(*ip).is_some());
+        let mut withheld: Vec<(u128, u128)> = gateways.map(|ip| (number(ip), number(ip))).collect();
+        for (row, range) in
+            self.excluded.iter().flat_map(|row| self.ranges.iter().map(move |range| (row, range)))
+        {
+            let (first, last) = (number(row.first).max(range.first), number(row.last).min(range.last));
+            withheld.extend((first <= last).then_some((first, last)));
+        }
+        withheld.sort_unstable();
+        let (mut count, mut counted) = (0_u128, None::<u128>);
+        for (first, last) in withheld {
+            // What two rows share is counted with the first of them.
+            let first = counted.map_or(first, |counted| first.max(counted.saturating_add(1)));
+            if first <= last && counted.is_none_or(|counted| counted < last) {
+                count = count.saturating_add((last - first).saturating_add(1));
+                counted = Some(last);
+            }
+        }
+        self.addresses().saturating_sub(count)
     }
 
     /// The gateways, each once.
-    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         let is_first = |(i, range): &(usize, &Range)| {
-            !self.0.iter().take(*i).any(|before| before.gateway == range.gateway)
+            !self.ranges.iter().take(*i).any(|before| before.gateway == range.gateway)
         };
-        self.0.iter().enumerate().filter(is_first).map(|(_, range)| range.gateway)
+        self.ranges.iter().enumerate().filter(is_first).map(|(_, range)| range.gateway)
+    }
+
+    fn first_address(&self) -> IpAddr {
+        self.ranges.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Range::first)
     }
 
     /// Whether the two sets have an address in common.
     pub fn overlaps(&self, other: &RangeSet) -> bool {
-        self.0.iter().any(|one| other.0.iter().any(|two| one.overlaps(two)))
+        self.ranges.iter().any(|one| other.ranges.iter().any(|two| one.overlaps(two)))
     }
 }
 
 /// The ranges, joined by commas.
 impl fmt::Display for RangeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, range) in self.0.iter().enumerate() {
+        for (i, range) in self.ranges.iter().enumerate() {
             write!(f, "{}{range}", if i == 0 { "" } else { "," })?;
         }
         Ok(())
@@ -191,6 +304,8 @@ pub enum BadRange {
     Families,
     /// Two ranges of a set have addresses in common.
     Overlap(String, String),
+    /// No address of the set may be given.
+    AllExcluded(String),
 }
 
 impl fmt::Display for BadRange {
@@ -209,6 +324,7 @@ impl fmt::Display for BadRange {
             BadRange::End(ip, subnet) => write!(f, "RangeEnd {ip} not in network {subnet}"),
             BadRange::Empty => write!(f, "empty range set"),
             BadRange::Families => write!(f, "mixed address families"),
+            BadRange::AllExcluded(set) => write!(f, "exclude leaves no address of {set}"),
             BadRange::Overlap(one, other) => write!(f, "subnets {one} and {other} overlap"),
         }
     }
@@ -238,6 +354,14 @@ fn bounds(subnet: IpNetwork) -> Result<(u128, u128), BadRange> {
 
 fn same_family(one: IpAddr, other: IpAddr) -> bool {
     one.is_ipv4() == other.is_ipv4()
+}
+
+/// The address that follows, where its family has one.
+pub(crate) fn successor(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
+        IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
+    }
 }
 
 pub(crate) fn number(ip: IpAddr) -> u128 {

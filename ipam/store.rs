@@ -19,6 +19,7 @@
 //! - `last`: which address was given last;
 //! - `here`: what this machine says about its boot;
 //! - `record`, `table`, `index`: who has what, without reading sixty thousand files;
+//! - [`rest`]: which addresses were freed a short while ago;
 //! - `shelf`: where the index lies between calls.
 //!
 //! **Invariant**: the index is a cache. Whoever acts upon a lease has read its file; whoever makes one asks the kernel, which
@@ -31,6 +32,7 @@ mod here;
 mod index;
 mod last;
 mod record;
+pub mod rest;
 mod shelf;
 mod table;
 

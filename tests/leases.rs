@@ -5,6 +5,7 @@ mod crash;
 mod crowd;
 mod flat;
 mod hands;
+mod policy;
 
 use serde_json::{Value, json};
 

@@ -4,17 +4,19 @@ use std::fmt;
 
 use cni::error::{Code, Error};
 
-use crate::range::{RangeSet, number};
+use crate::range::RangeSet;
 use crate::store::Store;
 use crate::store::census::Tally;
+use crate::store::rest::Resting;
 
 /// The words that everybody searches for, and behind them who has the addresses and what to do.
-pub(super) fn error(store: &mut Store, set: &RangeSet, code: Code) -> Error {
+pub(super) fn error(store: &mut Store, set: &RangeSet, resting: &Resting, code: Code) -> Error {
     let error = Error::new(code, format!("no IP addresses available in range set: {set}"));
-    match store.tally(|ip| set.range_of(ip).is_some()) {
-        Ok(tally) => {
-            error.details(Full { set, tally, folder: store.folder().display().to_string() }.to_string())
-        }
+    let is_meant = |ip| set.range_of(ip).is_some() && set.withheld(ip).is_none();
+    let resting = resting.count(is_meant) as u64;
+    match store.tally(is_meant) {
+        Ok(tally) => error
+            .details(Full { set, tally, resting, folder: store.folder().display().to_string() }.to_string()),
         Err(_) => error,
     }
 }
@@ -22,6 +24,7 @@ pub(super) fn error(store: &mut Store, set: &RangeSet, code: Code) -> Error {
 struct Full<'a> {
     set: &'a RangeSet,
     tally: Tally,
+    resting: u64,
     folder: String,
 }
 
@@ -32,12 +35,13 @@ impl fmt::Display for Full<'_> {
             f,
             "{} has {} addresses to give, and all are taken: {present} by leases of this boot",
             self.set,
-            size(self.set)
+            self.set.size()
         )?;
         for (count, what) in [
             (unknown, "by leases that do not tell their boot, as another plugin writes them"),
             (elsewhere, "by leases of another machine"),
             (foreign, "by files that are no lease"),
+            (self.resting, "because they were freed less than cooldownSeconds ago"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
@@ -50,12 +54,4 @@ impl fmt::Display for Full<'_> {
             self.folder
         )
     }
-}
-
-/// How many addresses of a set are given to containers.
-fn size(set: &RangeSet) -> u128 {
-    let ranges = set.ranges().iter();
-    let all = ranges.map(|range| (number(range.last()) - number(range.first())).saturating_add(1));
-    let gateways = set.gateways().filter(|ip| set.range_of(*ip).is_some()).count();
-    all.fold(0, u128::saturating_add) - gateways as u128
 }

@@ -16,7 +16,8 @@ use cni::result::{Dns, Success};
 
 use crate::choose;
 use crate::conf::{Conf, Raw};
-use crate::lease::Holder;
+use crate::lease::{Holder, Lease};
+use crate::policy;
 use crate::resolver;
 use crate::store::census::Living;
 use crate::store::{self, Store};
@@ -36,7 +37,7 @@ impl Plugin for HostLocal {
         let dns = dns(&conf)?;
         attach(|trail| {
             let mut store = trail.step(|| Store::open(&conf.folder))?;
-            let ips = give::lease_all(trail, &mut store, &conf.sets, &wishes, &holder(&add.attachment))?;
+            let ips = give::lease_all(trail, &mut store, &conf, &wishes, &holder(&add.attachment))?;
             Ok(Success { ips, routes: conf.routes.clone(), dns, ..Success::default() })
         })
     }
@@ -47,7 +48,9 @@ impl Plugin for HostLocal {
         let mut faults = Faults::default();
         let known: Vec<IpAddr> =
             del.prev.iter().flat_map(|prev| &prev.ips).map(|ip| ip.address.ip()).collect();
-        for (ip, lease) in store.written_for(&holder(&del.attachment), &known)? {
+        let written = store.written_for(&holder(&del.attachment), &known)?;
+        lay_to_rest(&store, &raw, &written, policy::name(&del.call.args));
+        for (ip, lease) in written {
             faults.note(store.release(ip, &lease));
         }
         faults.verdict()
@@ -78,10 +81,10 @@ impl Plugin for HostLocal {
         let conf = raw.meant(call)?;
         let store = ready(&conf).map_err(|why| Error::new(Code::NOT_AVAILABLE, why.msg()))?;
         let Some(mut store) = store else { return Ok(()) };
+        let resting = give::resting(&store, &conf.policy)?;
         for (i, set) in conf.sets.iter().enumerate() {
-            let last = store.last_given(i);
-            if choose::next(set, last, |first, last| store.first_free(first, last))?.is_none() {
-                return Err(full::error(&mut store, set, Code::NOT_AVAILABLE));
+            if give::find(&mut store, (i, set), &conf.policy, &resting)?.is_none() {
+                return Err(full::error(&mut store, set, &resting, Code::NOT_AVAILABLE));
             }
         }
         Ok(())
@@ -93,10 +96,21 @@ impl Plugin for HostLocal {
         let Some(mut store) = Store::open_existing(&raw.folder(&gc.call.network))? else { return Ok(()) };
         let living = Living::of(living.iter().map(|(id, ifname)| (id.as_str(), ifname.as_str())));
         let mut faults = Faults::default();
-        for (ip, lease) in store.dead(&living)? {
+        let dead = store.dead(&living)?;
+        lay_to_rest(&store, &raw, &dead, None);
+        for (ip, lease) in dead {
             faults.note(store.release(ip, &lease));
         }
         faults.verdict()
+    }
+}
+
+/// Freed addresses rest for a while, if the configuration says so. An address that cannot be laid to rest must be freed all
+/// the same: a lease that stays is the greater evil.
+fn lay_to_rest(store: &Store, raw: &Raw, freed: &[(IpAddr, Lease)], name: Option<u64>) {
+    if let Some(cooldown) = raw.cooldown() {
+        let held: Vec<IpAddr> = freed.iter().filter(|(_, lease)| lease.holds()).map(|(ip, _)| *ip).collect();
+        let _ = store.lay_to_rest(&held, name, cooldown);
     }
 }
 

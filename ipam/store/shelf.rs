@@ -50,8 +50,7 @@ pub(super) struct Found {
 impl Shelf {
     /// The place for the index of this folder.
     pub(super) fn of(indexes: &Path, folder: &File, boot: Id) -> io::Result<Shelf> {
-        let folder = folder.metadata()?;
-        Ok(Shelf { path: indexes.join(format!("{:x}-{:x}.index", folder.dev(), folder.ino())), boot })
+        Ok(Shelf { path: indexes.join(format!("{}.index", key(folder)?)), boot })
     }
 
     /// What lies there, if it was written in this boot and is stamped with this time.
@@ -108,6 +107,12 @@ impl Shelf {
             file => file,
         }
     }
+}
+
+/// The folder's own number, by which we name what we keep about it.
+pub(super) fn key(folder: &File) -> io::Result<String> {
+    let folder = folder.metadata()?;
+    Ok(format!("{:x}-{:x}", folder.dev(), folder.ino()))
 }
 
 impl Stamp {
