@@ -15,7 +15,7 @@
 //! Everything that knows files is in here. Others ask who holds what, claim, release, and remember.
 //!
 //! - `file`: one lease file, written and read; [`claim`]: one that was just written, and may have to go again;
-//! - [`census`]: all lease files together;
+//! - [`census`]: all lease files together; [`look`]: the same for people;
 //! - `last`: which address was given last;
 //! - `here`: what this machine says about its boot;
 //! - `record`, `table`, `index`: who has what, without reading sixty thousand files;
@@ -31,6 +31,7 @@ mod file;
 mod here;
 mod index;
 mod last;
+pub mod look;
 mod record;
 pub mod rest;
 mod shelf;
@@ -191,12 +192,12 @@ impl Store {
         Ok(written)
     }
 
-    /// The addresses that are this interface's now.
+    /// The addresses that are this interface's now, `known` as above.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn held_by(&mut self, holder: &Holder) -> Result<Vec<IpAddr>> {
-        let written = self.written_for(holder, &[])?;
+    pub fn held_by(&mut self, holder: &Holder, known: &[IpAddr]) -> Result<Vec<IpAddr>> {
+        let written = self.written_for(holder, known)?;
         Ok(written.into_iter().filter(|(_, lease)| lease.holds()).map(|(ip, _)| ip).collect())
     }
 

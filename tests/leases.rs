@@ -1,6 +1,7 @@
 //! host-local's folder over time: reboots, crashes, crowds and other hands.
 
 mod boots;
+mod by_hand;
 mod crash;
 mod crowd;
 mod flat;

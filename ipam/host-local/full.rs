@@ -10,46 +10,44 @@ use crate::store::census::Tally;
 use crate::store::rest::Resting;
 
 /// The words that everybody searches for, and behind them who has the addresses and what to do.
-pub(super) fn error(store: &mut Store, set: &RangeSet, resting: &Resting, code: Code) -> Error {
-    let error = Error::new(code, format!("no IP addresses available in range set: {set}"));
-    let is_meant = |ip| set.range_of(ip).is_some() && set.withheld(ip).is_none();
-    let resting = resting.count(is_meant) as u64;
-    match store.tally(is_meant) {
-        Ok(tally) => error
-            .details(Full { set, tally, resting, folder: store.folder().display().to_string() }.to_string()),
-        Err(_) => error,
-    }
+pub(super) fn error(store: &Store, set: &RangeSet, resting: &Resting, code: Code) -> Error {
+    let resting = resting.count(|ip| set.range_of(ip).is_some() && set.withheld(ip).is_none());
+    let full = Full {
+        set,
+        resting: resting as u64,
+        tally: store.tally(),
+        folder: store.folder().display().to_string(),
+    };
+    Error::new(code, format!("no IP addresses available in range set: {set}")).details(full.to_string())
 }
 
 struct Full<'a> {
     set: &'a RangeSet,
-    tally: Tally,
     resting: u64,
+    tally: Tally,
     folder: String,
 }
 
 impl fmt::Display for Full<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { present, unknown, elsewhere, foreign, dead } = self.tally;
-        write!(
-            f,
-            "{} has {} addresses to give, and all are taken: {present} by leases of this boot",
-            self.set,
-            self.set.size()
-        )?;
+        write!(f, "{} has {} addresses to give, and none is free", self.set, self.set.size())?;
+        if self.resting > 0 {
+            write!(f, "; {} were freed less than cooldownSeconds ago", self.resting)?;
+        }
+        write!(f, "; leases of this boot in this network: {present}")?;
         for (count, what) in [
-            (unknown, "by leases that do not tell their boot, as another plugin writes them"),
-            (elsewhere, "by leases of another machine"),
-            (foreign, "by files that are no lease"),
-            (self.resting, "because they were freed less than cooldownSeconds ago"),
+            (unknown, "that do not tell their boot, as another plugin writes them"),
+            (elsewhere, "of another machine"),
+            (foreign, "files that are no lease"),
         ] {
             if count > 0 {
-                write!(f, ", {count} {what}")?;
+                write!(f, ", {what}: {count}")?;
             }
         }
         write!(
             f,
-            "; {dead} are of an earlier boot or rubbish (those are given again). `host-local --list {}` shows who has them. \
+            ", of an earlier boot or rubbish (they are given again): {dead}; `host-local --list {}` shows who has them; \
              DEL for containers that are gone frees them, and so does GC; else the range is too small for this node",
             self.folder
         )

@@ -26,7 +26,7 @@ pub(super) fn lease_all(
     holder: &Holder,
 ) -> Result<Vec<Ip>> {
     let in_set = |i: usize| move || format!("failed to allocate for range {i}");
-    let held = store.held_by(holder)?;
+    let held = store.held_by(holder, &[])?;
     for (i, set) in conf.sets.iter().enumerate() {
         refuse_second(set, &held, holder).doing(in_set(i))?;
     }

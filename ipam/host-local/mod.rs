@@ -1,9 +1,15 @@
 //! host-local: one address from each set of ranges, leased to one interface of one container.
 //!
 //! The same configuration, files and words as the Go plugin of this name; docs/differences.md lists where we differ.
+//!
+//! - `give`: which addresses an ADD gets; `full`: what to say when there is none;
+//! - [`by_hand`]: the program as a person runs it; `listing`, `verify`: what that prints.
 
+pub mod by_hand;
 mod full;
 mod give;
+mod listing;
+mod verify;
 
 use std::fs;
 use std::net::IpAddr;
@@ -61,14 +67,15 @@ impl Plugin for HostLocal {
         let conf = raw.meant(&check.call)?;
         let container = &check.attachment.container;
         let store = Store::open_existing(&conf.folder)?;
-        let leased =
-            store.map(|mut store| store.held_by(&holder(&check.attachment))).transpose()?.unwrap_or_default();
+        let known: Vec<IpAddr> = check.prev.ips.iter().map(|ip| ip.address.ip()).collect();
+        let held = |mut store: Store| store.held_by(&holder(&check.attachment), &known);
+        let leased = store.map(held).transpose()?.unwrap_or_default();
         if leased.is_empty() {
             let text = format!("host-local: Failed to find address added by container {container}");
             return Err(Error::internal(text));
         }
         let ours = |ip: &IpAddr| conf.sets.iter().any(|set| set.range_of(*ip).is_some());
-        match check.prev.ips.iter().map(|ip| ip.address.ip()).filter(ours).find(|ip| !leased.contains(ip)) {
+        match known.iter().filter(|ip| ours(ip)).find(|ip| !leased.contains(ip)) {
             Some(ip) => Err(Error::internal(format!(
                 "host-local: address {ip} is not leased to container {container}"
             ))),
@@ -84,7 +91,7 @@ impl Plugin for HostLocal {
         let resting = give::resting(&store, &conf.policy)?;
         for (i, set) in conf.sets.iter().enumerate() {
             if give::find(&mut store, (i, set), &conf.policy, &resting)?.is_none() {
-                return Err(full::error(&mut store, set, &resting, Code::NOT_AVAILABLE));
+                return Err(full::error(&store, set, &resting, Code::NOT_AVAILABLE));
             }
         }
         Ok(())

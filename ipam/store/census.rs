@@ -68,21 +68,19 @@ impl Store {
         Ok(dead)
     }
 
-    /// What the lease files are whose addresses are meant.
-    ///
-    /// # Errors
-    /// A folder that cannot be read.
-    pub fn tally(&mut self, is_meant: impl Fn(IpAddr) -> bool) -> Result<Tally> {
+    /// What the lease files of this network are.
+    pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for (_, _, state) in self.ask(Index::all)?.into_iter().filter(|(ip, ..)| is_meant(*ip)) {
-            match state {
-                State::Held(Age::Present) => tally.present += 1,
-                State::Held(Age::Unknown) => tally.unknown += 1,
-                State::Held(Age::Elsewhere) => tally.elsewhere += 1,
-                State::Held(Age::Earlier) | State::Torn => tally.dead += 1,
-                State::Foreign => tally.foreign += 1,
-            }
+        for (state, count) in State::ALL.into_iter().zip(self.index.counts()) {
+            let kind = match state {
+                State::Held(Age::Present) => &mut tally.present,
+                State::Held(Age::Unknown) => &mut tally.unknown,
+                State::Held(Age::Elsewhere) => &mut tally.elsewhere,
+                State::Held(Age::Earlier) | State::Torn => &mut tally.dead,
+                State::Foreign => &mut tally.foreign,
+            };
+            *kind += count;
         }
-        Ok(tally)
+        tally
     }
 }

@@ -12,17 +12,26 @@ use crate::store::table::Table;
 #[derive(Debug)]
 pub(super) struct Index {
     table: Table,
+    counts: Counts,
 }
+
+/// How many lease files there are in each [`State`], in the order of their numbers.
+pub(super) type Counts = [u64; State::ALL.len()];
 
 impl Index {
     /// That of an empty folder.
     pub(super) fn empty() -> Index {
-        Index { table: Table::empty() }
+        Index::of(Table::empty(), Counts::default())
     }
 
-    /// The one whose records are these.
-    pub(super) fn of(table: Table) -> Index {
-        Index { table }
+    /// The one whose records are these, and who has so many of each.
+    pub(super) fn of(table: Table, counts: Counts) -> Index {
+        Index { table, counts }
+    }
+
+    /// How many lease files there are of each kind.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Its records, for whoever writes them down.
@@ -32,21 +41,35 @@ impl Index {
 
     /// There is such a lease file.
     pub(super) fn note(&mut self, ip: IpAddr, lease: &Lease) -> io::Result<()> {
-        self.table.put(Record::of(ip, lease))?;
+        let record = Record::of(ip, lease);
+        let before = self.table.put(record)?;
+        self.count(before, u64::saturating_sub);
+        self.count(Some(record), u64::saturating_add);
         self.set(ip, lease.holds())
     }
 
     /// Such a lease file is there no more, or says something else by now.
     pub(super) fn forget(&mut self, ip: IpAddr, lease: &Lease) -> io::Result<()> {
-        self.table.take(&Record::of(ip, lease))?;
-        self.set(ip, false)
+        self.take(ip, &Record::of(ip, lease))
     }
 
     /// This holder has no lease of this address, whatever was noted.
     pub(super) fn disown(&mut self, ip: IpAddr, holder: &Holder) -> io::Result<()> {
         // What kind of lease it was is no part of the question.
-        self.table.take(&Record::Lease { owner: owner(holder), state: State::Torn, ip: number(ip) })?;
+        self.take(ip, &Record::Lease { owner: owner(holder), state: State::Torn, ip: number(ip) })
+    }
+
+    fn take(&mut self, ip: IpAddr, record: &Record) -> io::Result<()> {
+        let before = self.table.take(record)?;
+        self.count(before, u64::saturating_sub);
         self.set(ip, false)
+    }
+
+    fn count(&mut self, record: Option<Record>, one: impl Fn(u64, u64) -> u64) {
+        let Some(Record::Lease { state, .. }) = record else { return };
+        if let Some(count) = self.counts.get_mut(usize::from(state.byte())) {
+            *count = one(*count, 1);
+        }
     }
 
     /// The addresses whose files may be this holder's; all that are, and perhaps others.
@@ -96,8 +119,8 @@ impl Index {
         let record = Record::Stretch { base, taken };
         match taken {
             _ if taken == before => Ok(()),
-            0 => self.table.take(&record),
-            _ => self.table.put(record),
+            0 => self.table.take(&record).map(drop),
+            _ => self.table.put(record).map(drop),
         }
     }
 
@@ -163,6 +186,9 @@ mod tests {
                 }
             }
             let all: Vec<IpAddr> = index.all().unwrap().into_iter().map(|(ip, ..)| ip).collect();
+            let mut counts = Counts::default();
+            index.all().unwrap().iter().for_each(|(_, _, state)| counts[usize::from(state.byte())] += 1);
+            prop_assert_eq!(index.counts(), counts);
             prop_assert_eq!(&all, &table.keys().copied().collect::<Vec<_>>());
             for c in 0..3 {
                 let Says::Held(holder) = held(c, Age::Present).says else { unreachable!() };

@@ -106,7 +106,8 @@ const LEASE: u128 = 1;
 const TAKEN: u128 = 2;
 
 impl State {
-    const ALL: [State; 6] = [
+    /// All there are; the place of each is its number.
+    pub(super) const ALL: [State; 6] = [
         State::Held(Age::Present),
         State::Held(Age::Earlier),
         State::Held(Age::Elsewhere),
@@ -115,7 +116,8 @@ impl State {
         State::Torn,
     ];
 
-    fn byte(self) -> u8 {
+    /// Its number.
+    pub(super) fn byte(self) -> u8 {
         State::ALL.iter().zip(0..).find(|(state, _)| **state == self).map_or(u8::MAX, |(_, byte)| byte)
     }
 

@@ -16,8 +16,8 @@ use std::time::SystemTime;
 
 use crate::boot::Id;
 use crate::store::file::remove_if_there;
-use crate::store::index::Index;
-use crate::store::table::{PAGE, Table};
+use crate::store::index::{Counts, Index};
+use crate::store::table::Table;
 
 /// Where indexes are kept: they end with the boot, as what they are worth does.
 pub(super) const INDEXES: &str = "/run/jackfield/leases";
@@ -66,7 +66,7 @@ impl Shelf {
             return Ok(None);
         }
         let table = Table::of(file, head.buckets, head.records)?;
-        Ok(table.map(|table| Found { index: Index::of(table), stamp: now, read: head.read }))
+        Ok(table.map(|table| Found { index: Index::of(table, head.counts), stamp: now, read: head.read }))
     }
 
     /// Takes the stamp off, before the folder changes.
@@ -79,12 +79,13 @@ impl Shelf {
 
     /// Puts the index there. One without a record is not worth a file.
     pub(super) fn keep(&self, index: &mut Index, stamp: Stamp, read: u64) -> io::Result<()> {
+        let counts = index.counts();
         let table = index.table();
         if table.records() == 0 {
             return remove_if_there(&self.path);
         }
         let (buckets, records) = (table.buckets(), table.records());
-        let head = Head { boot: self.boot.bytes(), stamp: Some(stamp), buckets, records, read };
+        let head = Head { boot: self.boot.bytes(), stamp: Some(stamp), buckets, records, read, counts };
         // The head goes last: until then the file has none, or one without a stamp.
         table.write(|| self.make())?.write_all_at(&head.bytes(), 0)
     }
@@ -139,17 +140,19 @@ struct Head {
     buckets: u32,
     records: u64,
     read: u64,
+    counts: Counts,
 }
 
 impl Head {
-    const SIZE: usize = 64;
+    const SIZE: usize = 128;
 
     /// Offset and length of the stamp.
     const STAMP: (u64, usize) = (24, 16);
 
-    fn bytes(&self) -> [u8; PAGE] {
+    fn bytes(&self) -> [u8; Head::SIZE] {
         let Stamp(seconds, nanoseconds) = self.stamp.unwrap_or(Stamp(0, 0));
-        let parts: [&[u8]; 7] = [
+        let counts: Vec<u8> = self.counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+        let parts: [&[u8]; 8] = [
             &LAYOUT.to_be_bytes(),
             &self.boot,
             &seconds.to_be_bytes(),
@@ -157,8 +160,9 @@ impl Head {
             &self.records.to_be_bytes(),
             &self.read.to_be_bytes(),
             &self.buckets.to_be_bytes(),
+            &counts,
         ];
-        let mut page = [0; PAGE];
+        let mut page = [0; Head::SIZE];
         page.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         page
     }
@@ -170,7 +174,10 @@ impl Head {
         let (nanoseconds, rest) = rest.split_first_chunk()?;
         let (records, rest) = rest.split_first_chunk()?;
         let (read, rest) = rest.split_first_chunk()?;
-        let (buckets, _) = rest.split_first_chunk()?;
+        let (buckets, rest) = rest.split_first_chunk()?;
+        let mut counts = Counts::default();
+        let (words, _) = rest.as_chunks();
+        counts.iter_mut().zip(words).for_each(|(count, word)| *count = u64::from_be_bytes(*word));
         let stamp = Stamp(i64::from_be_bytes(*seconds), i64::from_be_bytes(*nanoseconds));
         (u64::from_be_bytes(*layout) == LAYOUT).then_some(Head {
             boot: *boot,
@@ -178,6 +185,7 @@ impl Head {
             buckets: u32::from_be_bytes(*buckets),
             records: u64::from_be_bytes(*records),
             read: u64::from_be_bytes(*read),
+            counts,
         })
     }
 }

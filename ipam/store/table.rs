@@ -60,13 +60,12 @@ impl Table {
         Ok(&self.at(place)?.records)
     }
 
-    /// Puts a record in, in the place of an earlier one about the same thing.
-    pub(super) fn put(&mut self, record: Record) -> io::Result<()> {
+    /// Puts a record in, in the place of an earlier one about the same thing, which comes back.
+    pub(super) fn put(&mut self, record: Record) -> io::Result<Option<Record>> {
         let bucket = self.at(record.place())?;
         bucket.changed = true;
         if let Some(there) = bucket.records.iter_mut().find(|there| there.is_about(&record)) {
-            *there = record;
-            return Ok(());
+            return Ok(Some(std::mem::replace(there, record)));
         }
         bucket.records.push(record);
         self.records += 1;
@@ -76,18 +75,19 @@ impl Table {
         {
             self.double()?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Takes a record away, whatever it says; nothing happens if there is none about the same thing.
-    pub(super) fn take(&mut self, record: &Record) -> io::Result<()> {
+    /// Takes away what there is about the same thing, whatever it says.
+    pub(super) fn take(&mut self, record: &Record) -> io::Result<Option<Record>> {
         let bucket = self.at(record.place())?;
-        if let Some(at) = bucket.records.iter().position(|there| there.is_about(record)) {
-            bucket.changed = true;
-            bucket.records.swap_remove(at);
-            self.records -= 1;
-        }
-        Ok(())
+        let Some(at) = bucket.records.iter().position(|there| there.is_about(record)) else {
+            return Ok(None);
+        };
+        bucket.changed = true;
+        let taken = bucket.records.swap_remove(at);
+        self.records -= 1;
+        Ok(Some(taken))
     }
 
     /// Every record.
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn one_owner_of_too_many_addresses_does_not_fit_into_a_file() {
         let mut table = Table::empty();
-        (0..1000).for_each(|ip| table.put(lease(7, ip, State::Torn)).unwrap());
+        (0..1000).for_each(|ip| assert_eq!(table.put(lease(7, ip, State::Torn)).unwrap(), None));
         assert!(table.buckets() <= 64 && table.near(7).unwrap().len() == 1000);
         assert_eq!(table.write(|| Ok(file())).unwrap_err().kind(), ErrorKind::StorageFull);
     }

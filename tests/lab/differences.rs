@@ -364,5 +364,11 @@ const TABLE: &[Difference] = &[
     pair("flat-cost", "IPM-12", "a call costs the same with any number of leases", "it reads them all"),
     pair("full-says", "IPM-09", "a full range: its size, and what has its addresses", "it is named"),
     pair("lock-span", "IPM-05", "the lock is held for the whole ADD", "it is released between sets"),
+    pair(
+        "by-hand",
+        "IPM-13",
+        "--list and --verify for whoever looks without a runtime",
+        "arguments are ignored",
+    ),
     pair("policy", "IPM-11", "exclude, cooldownSeconds, sticky and allocation", "these keys are unknown"),
 ];

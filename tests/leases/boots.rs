@@ -2,13 +2,13 @@
 
 use super::{address, container, leases, network};
 use crate::lab::host::{Host, Pod};
-use crate::lab::lab_with;
 use crate::lab::world::{Need, kernel};
+use crate::lab::{conf, lab_with};
 
 const OURS: &[Need] = &[Need::Ours("boots")];
 
 /// From here on the machine says that this is its boot number `n`.
-fn boot(host: &Host, n: u32) {
+pub fn boot(host: &Host, n: u32) {
     let id = format!("00000000-0000-0000-0000-{n:012}");
     host.sh(&format!(
         "echo {id} > /run/lab/boot-{n}; mount --bind /run/lab/boot-{n} /proc/sys/kernel/random/boot_id"
@@ -16,7 +16,7 @@ fn boot(host: &Host, n: u32) {
 }
 
 /// From here on this is machine `n`; 0 has no number.
-fn machine(host: &Host, n: u32) {
+pub fn machine(host: &Host, n: u32) {
     let id = if n == 0 { "uninitialized".into() } else { format!("{n:032}") };
     host.sh(&format!("mount -t tmpfs etc /etc; echo {id} > /etc/machine-id"));
 }
@@ -86,6 +86,25 @@ fn a_container_that_comes_back_after_a_reboot_is_no_second_add() {
         web.add().fails(999).names(&["duplicate allocation is not allowed"]);
         web.del().silent();
         assert!(leases(&format!("{folder}/net-a")).is_empty());
+    });
+}
+
+// GC-01, IPM-17
+#[test]
+fn gc_removes_what_an_earlier_boot_left_and_what_is_rubbish() {
+    on_machine_one(|host, pod, folder| {
+        let conf = network(host, folder, "10.1.1.0/29");
+        ["c1", "c2"].iter().for_each(|id| drop(container(host, pod, &conf, id).add().result()));
+        boot(host, 2);
+        container(host, pod, &conf, "c3").add().result();
+        std::fs::write(format!("{folder}/net-a/10.1.1.6"), "").unwrap();
+        let gc = |valid: serde_json::Value| {
+            host.call("host-local", "GC", &conf::with(&conf, "/cni.dev~1valid-attachments", valid))
+                .run()
+                .silent();
+        };
+        gc(serde_json::json!([{"containerID": "c3", "ifname": "eth0"}]));
+        assert_eq!(leases(&format!("{folder}/net-a")), ["10.1.1.4"]);
     });
 }
 

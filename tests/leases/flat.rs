@@ -101,6 +101,29 @@ fn so_do_thirty_thousand_in_an_ipv6_64_beside_two_hundred_ranges() {
     );
 }
 
+// STA-03
+#[test]
+fn a_full_range_is_refused_at_once_however_large_it_is() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let prices = [10, 30_000].map(|count: u32| {
+            let data = format!("/run/leases-{count}");
+            fill(&format!("{data}/net-a"), (0..count).map(ipv4));
+            let range = json!([[{"subnet": "10.64.0.0/16", "rangeEnd": ipv4(count - 1)}]]);
+            let conf = conf::with(&network(host, &data, "10.64.0.0/16"), "/ipam/ranges", range);
+            let (status, late) =
+                (host.call("host-local", "STATUS", &conf), container(host, &pod, &conf, "late"));
+            status.run().fails(50).names(&["no IP addresses available", &format!("{count} addresses")]);
+            late.add().fails(999);
+            [asks(&status), asks(&late.call("ADD"))]
+        });
+        for (few, many) in prices[0].into_iter().zip(prices[1]) {
+            // One page of the index for each 2048 addresses.
+            assert!(many <= few + 20, "{few} requests for a small range, {many} for a large one");
+        }
+    });
+}
+
 // A row of addresses that all live, and one free one behind it
 #[test]
 fn a_search_passes_a_long_row_of_taken_addresses() {

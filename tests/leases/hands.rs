@@ -160,10 +160,10 @@ fn a_full_range_says_who_has_it_and_what_to_do() {
         let words = [
             "no IP addresses available in range set: 10.1.1.1-10.1.1.6",
             "5 addresses",
-            "3 by leases of this boot",
-            "1 by leases that do not tell their boot",
-            "1 by files that are no lease",
-            "0 are of an earlier boot or rubbish",
+            "leases of this boot in this network: 3",
+            "that do not tell their boot, as another plugin writes them: 1",
+            "files that are no lease: 1",
+            "of an earlier boot or rubbish (they are given again): 0",
             "host-local --list /var/lib/cni/net-a",
         ];
         container(host, &pod, &conf, "late").add().fails(999).names(&words);

@@ -106,10 +106,7 @@ fn a_freed_address_rests_for_as_long_as_it_is_told_to() {
             .run()
             .silent();
         assert_eq!(address(&web("last").add()), "10.1.1.6");
-        let words = [
-            "no IP addresses available in range set",
-            "4 because they were freed less than cooldownSeconds ago",
-        ];
+        let words = ["no IP addresses available in range set", "4 were freed less than cooldownSeconds ago"];
         web("late").add().fails(999).names(&words);
         host.call("host-local", "STATUS", &conf).run().fails(50).names(&words);
         // Whoever asks for a certain address gets it, and whoever asks for no rest gets any.

@@ -35,7 +35,7 @@ impl Env {
     }
 
     /// Is this variable absent, or empty, which is the same?
-    pub(crate) fn is_empty_of(&self, key: &str) -> bool {
+    pub fn is_empty_of(&self, key: &str) -> bool {
         self.get(key).is_none()
     }
 
