@@ -6,6 +6,7 @@
 //! - [`record`]: what an attachment is about to claim, written down before it does;
 //! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
 //! - [`ruleset`]: what all our nftables rules have in common;
+//! - [`iptables`]: rules by that program, for those who insist;
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
 //! - [`life`]: what an attachment's life hangs by, where a plugin comes behind others;
@@ -22,6 +23,7 @@ pub mod container_end;
 pub mod forwarding;
 pub mod host_end;
 pub mod inherited;
+pub mod iptables;
 pub mod lease;
 pub mod life;
 pub mod localnet;

@@ -8,108 +8,32 @@
 //! -A POSTROUTING -s 10.22.0.5 -j CNI-8b944e9033db3997b0caec66
 //! ```
 //!
-//! A new chain costs one listing and one iptables-restore, which does all or nothing. The end of it is [`inherited`]'s.
+//! The end of it is [`inherited`]'s.
 
 use std::net::IpAddr;
 
 use cni::call::Attachment;
 use cni::error::{Error, Faults, OrFail, Result};
-use cni::tool::Tool;
 use ipnetwork::IpNetwork;
 
+use crate::attachment::iptables::{Iptables, Rule};
 use crate::attachment::{inherited, ruleset};
 
-/// The table, and that somebody else who changes it is waited for.
-const NAT: [&str; 3] = ["-w", "-t", "nat"];
+const TABLE: &str = "nat";
 
-/// How often another is let pass who makes the same chain at the same moment.
-const ATTEMPTS: usize = 5;
-
-/// The programs of a family.
-struct Iptables {
-    changes: Tool,
-    restores: Tool,
-    multicast: &'static str,
-}
-
-impl Iptables {
-    fn find(v4: bool) -> Result<Iptables> {
-        let (changes, restores, multicast) = match v4 {
-            true => ("iptables", "iptables-restore", "224.0.0.0/4"),
-            false => ("ip6tables", "ip6tables-restore", "ff00::/8"),
-        };
-        Ok(Iptables { changes: located(changes)?, restores: located(restores)?, multicast })
-    }
-
-    /// Says something that has to succeed, and hears the answer.
-    fn say(&self, words: &[&str]) -> Result<String> {
-        let arguments = [&NAT, words].concat();
-        let output = self.changes.run(&arguments, b"")?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(self.changes.refusal(&arguments, &output)),
-        }
-    }
-
-    fn has(&self, rule: &Rule) -> Result<bool> {
-        let words = ["-C", &rule.chain].into_iter().chain(rule.words.iter().map(String::as_str));
-        let arguments: Vec<&str> = NAT.into_iter().chain(words).collect();
-        let output = self.changes.run(&arguments, b"")?;
-        // 1 is no; whatever else is wrong has another number, or is met again by the change.
-        match output.status.code() {
-            Some(0) => Ok(true),
-            Some(1 | 2) => Ok(false),
-            _ => Err(self.changes.refusal(&arguments, &output)),
-        }
-    }
-}
-
-fn located(program: &str) -> Result<Tool> {
-    Tool::find(program).ok_or_else(|| {
-        Error::internal(format!("failed to locate iptables: {program:?}: executable file not found in $PATH"))
-            .details("ipMasqBackend is \"iptables\"; \"nftables\" needs no program")
-    })
-}
-
-/// A rule, as the program is told it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Rule {
-    /// How it comes into its chain.
-    place: Place,
-    chain: String,
-    words: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    First,
-    Last,
-}
-
-impl Rule {
-    fn new(attachment: &Attachment, place: Place, chain: &str, words: &[&str]) -> Rule {
-        let comment = inherited::comment(attachment);
-        let words = words.iter().copied().chain(["-m", "comment", "--comment", &comment]);
-        Rule { place, chain: chain.into(), words: words.map(String::from).collect() }
-    }
-
-    /// The line for iptables-restore.
-    fn order(&self) -> String {
-        let place = if self.place == Place::First { "-I" } else { "-A" };
-        let words: Vec<String> = self.words.iter().map(|word| quoted(word)).collect();
-        format!("{place} {} {}\n", self.chain, words.join(" "))
-    }
-}
-
-/// A word as iptables-restore reads it.
-fn quoted(word: &str) -> String {
-    if word.contains([' ', '"']) { format!("\"{}\"", word.replace('"', "\\\"")) } else { word.into() }
+/// The program of a family.
+fn find(v4: bool) -> Result<Iptables> {
+    Iptables::find(v4, "ipMasqBackend is \"iptables\"; \"nftables\" needs no program")
 }
 
 /// The rules for addresses of one family. What is not masqueraded stands before what is: the Go plugins append, so that
 /// with two subnets the second one's own traffic is masqueraded.
-fn rules(attachment: &Attachment, multicast: &str, addresses: &[IpNetwork]) -> Vec<Rule> {
-    let chain = inherited::chain(attachment);
+fn rules(attachment: &Attachment, v4: bool, addresses: &[IpNetwork]) -> Vec<Rule> {
+    let (chain, comment) = (inherited::chain(attachment), inherited::comment(attachment));
+    let said = |words: &[&str]| -> Vec<String> {
+        words.iter().copied().chain(["-m", "comment", "--comment", &comment]).map(String::from).collect()
+    };
+    let multicast = if v4 { "224.0.0.0/4" } else { "ff00::/8" };
     let mut rules = Vec::new();
     let mut add = |rule: Rule| {
         if !rules.contains(&rule) {
@@ -118,12 +42,12 @@ fn rules(attachment: &Attachment, multicast: &str, addresses: &[IpNetwork]) -> V
     };
     for address in addresses {
         let subnet = format!("{}/{}", address.network(), address.prefix());
-        add(Rule::new(attachment, Place::First, &chain, &["-d", &subnet, "-j", "ACCEPT"]));
+        add(Rule::first(&chain, said(&["-d", &subnet, "-j", "ACCEPT"])));
     }
-    add(Rule::new(attachment, Place::Last, &chain, &["!", "-d", multicast, "-j", "MASQUERADE"]));
+    add(Rule::last(&chain, said(&["!", "-d", multicast, "-j", "MASQUERADE"])));
     for address in addresses {
         let source = address.ip().to_string();
-        add(Rule::new(attachment, Place::Last, "POSTROUTING", &["-s", &source, "-j", &chain]));
+        add(Rule::last("POSTROUTING", said(&["-s", &source, "-j", &chain])));
     }
     rules
 }
@@ -139,7 +63,7 @@ fn families(addresses: &[IpNetwork]) -> impl Iterator<Item = (bool, Vec<IpNetwor
 /// # Errors
 /// The program is missing, or what it says.
 pub fn usable() -> Result<()> {
-    Iptables::find(true)?.say(&["-S", "POSTROUTING"]).map(drop)
+    find(true)?.list(TABLE, Some("POSTROUTING")).map(drop)
 }
 
 /// The program is there.
@@ -147,7 +71,7 @@ pub fn usable() -> Result<()> {
 /// # Errors
 /// It is not; the error names it.
 pub fn locate() -> Result<()> {
-    Iptables::find(true).map(drop)
+    find(true).map(drop)
 }
 
 /// Masquerades what the attachment sends from these addresses out of their subnets. A rule that is there is not written
@@ -156,13 +80,12 @@ pub fn locate() -> Result<()> {
 /// # Errors
 /// A program is missing, or what it says. What was written for another family is there then.
 pub fn ensure(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<()> {
-    let mut families: Vec<(Iptables, Vec<IpNetwork>)> = Vec::new();
+    let mut families: Vec<(Iptables, Vec<Rule>)> = Vec::new();
     for (v4, addresses) in self::families(addresses) {
-        families.push((Iptables::find(v4)?, addresses));
+        families.push((find(v4)?, rules(attachment, v4, &addresses)));
     }
-    for (iptables, addresses) in &families {
-        let rules = rules(attachment, iptables.multicast, addresses);
-        write(iptables, &inherited::chain(attachment), &rules)
+    for (iptables, rules) in &families {
+        write(iptables, &inherited::chain(attachment), rules)
             .doing(|| format!("failed to masquerade {attachment} by iptables"))?;
     }
     Ok(())
@@ -183,29 +106,22 @@ pub fn remove(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
 }
 
 fn write(iptables: &Iptables, chain: &str, rules: &[Rule]) -> Result<()> {
-    let mut refused = None;
-    for _ in 0..ATTEMPTS {
-        let listing = iptables.say(&["-S"])?;
+    iptables.settle(|iptables| {
+        let listing = iptables.list(TABLE, None)?;
         let is_there = listing.lines().any(|line| line.strip_prefix("-N ") == Some(chain));
         let mut missing = Vec::new();
         for rule in rules {
-            if !is_there || !iptables.has(rule)? {
+            if !is_there || iptables.missing(TABLE, std::slice::from_ref(rule))?.is_some() {
                 missing.push(rule);
             }
         }
         if missing.is_empty() {
-            return Ok(());
+            return Ok(String::new());
         }
         let new_chain = if is_there { String::new() } else { format!("-N {chain}\n") };
         let orders: String = missing.iter().map(|rule| rule.order()).collect();
-        let (arguments, orders) = (["-w", "--noflush"], format!("*nat\n{new_chain}{orders}COMMIT\n"));
-        let output = iptables.restores.run(&arguments, orders.as_bytes())?;
-        if output.status.success() {
-            return Ok(());
-        }
-        refused = Some(iptables.restores.refusal(&arguments, &output));
-    }
-    refused.map_or(Ok(()), Err)
+        Ok(format!("*{TABLE}\n{new_chain}{orders}COMMIT\n"))
+    })
 }
 
 /// Whether every rule is there that [`ensure`] made.
@@ -214,17 +130,15 @@ fn write(iptables: &Iptables, chain: &str, rules: &[Rule]) -> Result<()> {
 /// The first that is missing, and what the program says.
 pub fn check(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<()> {
     for (v4, addresses) in families(addresses) {
-        let iptables = Iptables::find(v4)?;
-        for rule in rules(attachment, iptables.multicast, &addresses) {
-            if !iptables.has(&rule)? {
-                let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-                let order = rule.order();
-                return Err(Error::internal(format!(
-                    "{} is not masqueraded: table nat has no rule {:?}",
-                    list.join(", "),
-                    order.trim()
-                )));
-            }
+        let rules = rules(attachment, v4, &addresses);
+        if let Some(rule) = find(v4)?.missing(TABLE, &rules)? {
+            let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            let order = rule.order();
+            return Err(Error::internal(format!(
+                "{} is not masqueraded: table nat has no rule {:?}",
+                list.join(", "),
+                order.trim()
+            )));
         }
     }
     Ok(())
@@ -234,7 +148,7 @@ pub fn check(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn orders(addresses: &[&str], multicast: &str) -> String {
+    fn orders(addresses: &[&str], v4: bool) -> String {
         let [network, container, ifname] = ["mynet", "0123456789ab", "eth0"];
         let attachment = Attachment {
             network: network.parse().unwrap(),
@@ -242,7 +156,7 @@ mod tests {
             ifname: ifname.parse().unwrap(),
         };
         let addresses: Vec<IpNetwork> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        rules(&attachment, multicast, &addresses).iter().map(Rule::order).collect()
+        rules(&attachment, v4, &addresses).iter().map(Rule::order).collect()
     }
 
     #[test]
@@ -251,12 +165,12 @@ mod tests {
 -A CNI-8b944e9033db3997b0caec66 ! -d 224.0.0.0/4 -j MASQUERADE -m comment --comment "name: \"mynet\" id: \"0123456789ab\""
 -A POSTROUTING -s 10.1.2.3 -j CNI-8b944e9033db3997b0caec66 -m comment --comment "name: \"mynet\" id: \"0123456789ab\""
 "#;
-        assert_eq!(orders(&["10.1.2.3/24"], "224.0.0.0/4"), expected);
+        assert_eq!(orders(&["10.1.2.3/24"], true), expected);
     }
 
     #[test]
     fn no_rule_is_written_twice_and_no_subnet_is_masqueraded_by_another() {
-        let orders = orders(&["fd00::3/64", "fd00::4/64", "fd01::3/64"], "ff00::/8");
+        let orders = orders(&["fd00::3/64", "fd00::4/64", "fd01::3/64"], false);
         let (targets, masquerade) = (orders.matches(" -j ACCEPT").count(), orders.find("MASQUERADE"));
         assert_eq!((targets, orders.matches("-A POSTROUTING").count()), (2, 3));
         assert!(orders.rfind("ACCEPT") < masquerade, "{orders}");
