@@ -48,6 +48,7 @@ mod pairs;
 mod pools;
 mod portmap;
 mod result;
+mod runtimes;
 mod spoof;
 mod r#static;
 mod status;
