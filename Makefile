@@ -21,7 +21,8 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
 PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs containernetworking-plugins \
-            $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,busybox-static qemu-system-x86)
+            busybox-static podman crun slirp4netns uidmap \
+            $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
 # What tests of switching over need of the Go plugins, for the guest.
@@ -75,6 +76,7 @@ test-user: build-all packages
 test-root: build-all packages
 	$(call run,root,as real root,if [ "$$(id -u)" = 0 ]; then JACKFIELD_LAB=root $(CARGO_TEST); \
 		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
+	@! grep 'skipped ([0-9]*): runtimes::' $(OUT)/test-root.log || { echo 'a runtime was not tested'; exit 1; }
 
 # All tests inside the older kernel; inside the newer one those that depend on what a kernel has. JACKFIELD_SKIP_GUEST=1
 # leaves both out, and says so.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,8 @@ pub enum Need {
     Kernel(u32, u32),
     /// The tables of iptables-legacy, which some kernels keep from user namespaces and others no longer have.
     IptablesLegacy,
+    /// A program that the lab itself can do without, such as a container runtime.
+    Program(&'static str),
     /// A kernel that can do this.
     Has(Feature),
     /// A kernel that cannot.
@@ -81,6 +84,8 @@ impl Need {
             Need::Kernel(major, minor) if kernel() >= (major, minor) => None,
             Need::Kernel(major, minor) => Some(format!("needs Linux {major}.{minor}")),
             Need::IptablesLegacy => no_iptables_legacy(),
+            Need::Program(name) if is_installed(name) => None,
+            Need::Program(name) => Some(format!("needs {name}, which is not installed here")),
             Need::Has(feature) if feature.is_here() => None,
             Need::Has(feature) => {
                 // The second kernel is there for what this one may lack.
@@ -133,6 +138,11 @@ fn no_iptables_legacy() -> Option<String> {
         }
         Err(error) => Some(format!("needs iptables-legacy: {error}")),
     }
+}
+
+/// Whether a program is on the search path of every world.
+fn is_installed(program: &str) -> bool {
+    super::call::PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
 }
 
 /// The folder of the Go plugins, if they are to be tested.

@@ -20,9 +20,6 @@ const OURS: &[Need] = &[Need::Ours("portmap")];
 /// Where libcni puts the previous result.
 const PREVIOUS: &str = r#""prevResult":"@","#;
 
-/// Plugins of recorded networks that we do not have: these calls are not made.
-const NOT_OURS: &[&str] = &["firewall"];
-
 /// One container in one network, and what its runtime sends for it.
 #[derive(Clone)]
 struct Attached<'h> {
@@ -45,7 +42,8 @@ impl Attached<'_> {
             document["type"].as_str().unwrap().to_owned()
         };
         let all = self.network.lines().map(|line| (program(line), line));
-        all.filter(|(program, _)| !NOT_OURS.contains(&program.as_str())).collect()
+        // A plugin that this build does not have is not called.
+        all.filter(|(program, _)| self.host.program(program).exists()).collect()
     }
 
     fn call(&self, program: &str, verb: &str, stdin: String) -> Call {

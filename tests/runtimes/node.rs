@@ -1,0 +1,94 @@
+//! A node for runtimes: a world with what they want of a machine besides namespaces, a neighbour outside, and an image.
+//!
+//! All of it is in the world's own mount namespace. Folders of the machine are covered by overlays whose upper half is in
+//! /run/lab, where runtimes have their images and sockets too: the lab does not look there when it compares before and after.
+
+use std::ops::Deref;
+
+use crate::lab::host::{Host, Pod};
+
+/// The mounts, and the folders that runtimes have compiled in.
+const MOUNTS: &str = "
+cd /run/lab && mkdir -p etc etc.work opt opt.work tmp
+mount -t overlay -o lowerdir=/etc,upperdir=/run/lab/etc,workdir=/run/lab/etc.work overlay /etc
+mount -t overlay -o lowerdir=/opt,upperdir=/run/lab/opt,workdir=/run/lab/opt.work overlay /opt
+mount -t tmpfs shm /dev/shm
+rm -rf /etc/cni && mkdir -p /opt/cni/bin /etc/cni/net.d /etc/containers
+mount --bind /run/lab/bin /opt/cni/bin
+# crun refuses the old cgroups with the new ones beside them, although nothing is in those.
+! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified";
+
+/// The node's uplink, and a neighbour at its other end.
+const UPLINK: &str = "
+ip link add up0 type veth peer name out0 netns outside
+ip address add 198.51.100.2/24 dev up0 && ip address add 2001:db8:100::2/64 dev up0 nodad && ip link set up0 up
+in='ip -netns outside'
+$in address add 198.51.100.1/24 dev out0 && $in address add 2001:db8:100::1/64 dev out0 nodad && $in link set out0 up
+until ip -6 route get 2001:db8:100::1 && ip -netns outside -6 route get 2001:db8:100::2; do :; done > /dev/null 2>&1";
+
+/// An image whose container says its host's name to everybody who asks on port 80: one layer with a static busybox, in the
+/// form of `docker save`, which podman, buildah and containerd read alike.
+const IMAGE: &str = r#"
+cd /run/lab && mkdir -p rootfs/bin rootfs/www rootfs/proc rootfs/sys rootfs/dev rootfs/etc rootfs/tmp image
+cp /bin/busybox rootfs/bin
+for name in sh sleep httpd wget ping ip cat hostname; do ln -s busybox rootfs/bin/$name; done
+tar --owner=0 --group=0 -C rootfs -cf image/layer.tar .
+layer=$(sha256sum image/layer.tar | cut -d ' ' -f 1)
+case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machine=$(uname -m) ;; esac
+cat > image/config.json << END
+{"architecture": "$machine", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}, "config": {
+  "Env": ["PATH=/bin"], "Cmd": ["/bin/sh", "-c", "hostname > /www/index.html; exec httpd -f -h /www"]}}
+END
+echo '[{"Config": "config.json", "RepoTags": ["localhost/web:1"], "Layers": ["layer.tar"]}]' > image/manifest.json
+tar -C image -cf image.tar manifest.json config.json layer.tar"#;
+
+/// The archive of the image.
+pub const ARCHIVE: &str = "/run/lab/image.tar";
+
+/// The name of the image in that archive.
+pub const NAME: &str = "localhost/web:1";
+
+/// The node. Dereferences to its `Host`.
+pub struct Node<'h> {
+    host: &'h Host,
+    outside: Pod,
+}
+
+impl Deref for Node<'_> {
+    type Target = Host;
+    fn deref(&self) -> &Host {
+        self.host
+    }
+}
+
+impl<'h> Node<'h> {
+    /// Makes a node of the host.
+    pub fn new(host: &'h Host) -> Node<'h> {
+        let outside = host.pod_named("outside");
+        for script in [MOUNTS, UPLINK, IMAGE] {
+            host.sh(&format!("set -e{script}"));
+        }
+        Node { host, outside }
+    }
+
+    /// What a web server says to somebody who is not on this node; `None` if it says nothing.
+    pub fn page_seen_from_outside(&self, at: &str) -> Option<String> {
+        let output = self.outside.try_sh(&format!("timeout 3 busybox wget -q -O - http://{at}/"));
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
+    /// Takes plugins that this build does not have out of the lists in a folder.
+    pub fn leaves_out_what_is_missing(&self, folder: &str) {
+        if !self.program("firewall").exists() {
+            let without = r#"jq 'del(.plugins[] | select(.type == "firewall"))'"#;
+            self.sh(&format!(
+                "cd {folder} && for list in *.conflist; do {without} $list > new && mv new $list; done"
+            ));
+        }
+    }
+
+    /// The neighbour.
+    pub fn outside(&self) -> &Pod {
+        &self.outside
+    }
+}
