@@ -51,8 +51,9 @@ use crate::lease::{Holder, Lease, Says};
 use claim::Claim;
 use file::remove_if_there;
 use here::Clock;
+pub use here::Machine;
 use index::Index;
-use shelf::{INDEXES, Shelf, Stamp};
+use shelf::{Shelf, Stamp};
 
 /// Whoever reads or changes the folder holds a lock on this file.
 const LOCK: &str = "lock";
@@ -63,8 +64,8 @@ const TRUSTED: u64 = 60;
 /// The folder of one network, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct Store {
+    machine: Machine,
     folder: PathBuf,
-    indexes: PathBuf,
     handle: File,
     clock: Clock,
     index: Index,
@@ -92,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// A folder that cannot be made, locked or read, with the kernel's reason.
-    pub fn open(folder: &Path) -> Result<Store> {
+    pub fn open(machine: &Machine, folder: &Path) -> Result<Store> {
         let make = || {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
             made.doing(|| format!("make the lease folder {}", folder.display()))
@@ -101,28 +102,28 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => make().map(|()| self::lock(folder))?,
             lock => lock,
         };
-        Store::locked(folder, Path::new(INDEXES), lock)
+        Store::locked(machine, folder, lock)
     }
 
     /// Locks the folder; one that is not there has no leases, and is not made.
     ///
     /// # Errors
     /// A folder that cannot be locked or read.
-    pub fn open_existing(folder: &Path) -> Result<Option<Store>> {
+    pub fn open_existing(machine: &Machine, folder: &Path) -> Result<Option<Store>> {
         match fs::metadata(folder) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error).doing(|| format!("look for the lease folder {}", folder.display())),
-            Ok(_) => Store::locked(folder, Path::new(INDEXES), lock(folder)).map(Some),
+            Ok(_) => Store::locked(machine, folder, lock(folder)).map(Some),
         }
     }
 
-    fn locked(folder: &Path, indexes: &Path, lock: io::Result<File>) -> Result<Store> {
+    fn locked(machine: &Machine, folder: &Path, lock: io::Result<File>) -> Result<Store> {
         let lock = lock.doing(|| format!("lock {}", folder.join(LOCK).display()))?;
         let opening = || format!("open the lease folder {}", folder.display());
         let handle = File::open(folder).doing(opening)?;
-        let clock = Clock::of(folder);
+        let clock = Clock::of(machine, folder);
         let keeps = clock.boot().filter(|_| clock.tells_changes());
-        let shelf = keeps.and_then(|boot| Shelf::of(indexes, &handle, boot).ok());
+        let shelf = keeps.and_then(|boot| Shelf::of(&machine.indexes, &handle, boot).ok());
         let now = Stamp::of(&handle).doing(opening)?;
         let found = shelf.as_ref().and_then(|shelf| shelf.find(now).ok().flatten());
         let is_found = found.is_some();
@@ -130,11 +131,11 @@ impl Store {
             Some(found) => (found.index, Some(found.stamp), found.read),
             None => (Index::empty(), None, 0),
         };
-        let (folder, indexes) = (folder.to_owned(), indexes.to_owned());
+        let (machine, folder) = (machine.clone(), folder.to_owned());
         let done = Done::Nothing;
         let mut store = Store {
+            machine,
             folder,
-            indexes,
             handle,
             clock,
             index,

@@ -1,6 +1,6 @@
 //! `host-local` as a person runs it, without a runtime: to look at leases. Nothing is changed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,16 @@ use std::time::SystemTime;
 
 use cni::env::Env;
 use cni::error::{OrFail, Result};
+use cni::name::NetworkName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::conf::DATA_DIR;
-use crate::host_local::{listing, verify};
-use crate::store::look::look;
+use crate::host_local::listing;
+use crate::host_local::plain::{plain, plain_json};
+use crate::host_local::verify::{self, Finding};
+use crate::store::Machine;
+use crate::store::look::{Look, look};
 
 const USAGE: &str = "\
 host-local gives addresses from ranges and keeps who has which in a folder. Runtimes call it, by way of other plugins.
@@ -30,8 +34,11 @@ By hand it shows leases, and changes nothing:
     --json     a JSON list instead of text
 
 A word with a / in it is a folder, any other the network of that name below /var/lib/cni/networks. Without one it is
-all networks there.
+all networks there. A place that cannot be read is told on stderr, and makes the exit status 1, too.
 ";
+
+/// Below what a plugin says of itself when nobody has asked it for anything.
+const HINT: &str = "Runtimes call it, by way of other plugins. To look at leases: host-local --help\n";
 
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,28 +56,44 @@ enum Verb {
     Verify,
 }
 
-/// The answer to whoever has typed something. A runtime sets `CNI_COMMAND` and passes no argument: `None` for it.
-pub fn answer() -> Option<ExitCode> {
+/// What is to be said, and what went wrong on the way.
+#[derive(Debug, Default)]
+struct Answer {
+    text: String,
+    finds: bool,
+    faults: Vec<String>,
+}
+
+/// Whoever has typed something is answered here; a runtime, which sets `CNI_COMMAND` and passes no argument, by `serve`. That
+/// also answers whoever has typed only the program's name, and then may learn what else it can do.
+pub fn answer(serve: impl FnOnce() -> ExitCode) -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if typed.is_empty() || !Env::of_this_process().is_empty_of("CNI_COMMAND") {
-        return None;
+    if !Env::of_this_process().is_empty_of("CNI_COMMAND") {
+        return serve();
     }
-    let asked = match read(&typed) {
-        Ok(asked) => asked,
+    if typed.is_empty() {
+        let code = serve();
+        complain(HINT);
+        return code;
+    }
+    match read(&typed) {
+        Ok(asked) => tell(&perform(&asked)),
         Err(why) => {
-            say(&mut io::stderr(), &format!("host-local: {why}\n\n{USAGE}"));
-            return Some(ExitCode::from(2));
+            complain(&format!("host-local: {}\n\n{USAGE}", plain(&why)));
+            ExitCode::from(2)
         }
-    };
-    let (text, all_fits) = match perform(&asked) {
-        Ok(answer) => answer,
-        Err(error) => {
-            say(&mut io::stderr(), &format!("host-local: {}\n", error.msg()));
-            return Some(ExitCode::FAILURE);
-        }
-    };
-    let is_said = say(&mut io::stdout(), &text);
-    Some(if all_fits && is_said { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn tell(answer: &Answer) -> ExitCode {
+    let said = say(&mut io::stdout(), &answer.text).doing(|| "write to stdout".into());
+    let unsaid = said.err().map(|error| error.msg());
+    let mut all_is_well = !answer.finds;
+    for fault in answer.faults.iter().chain(&unsaid) {
+        complain(&format!("host-local: {}\n", plain(fault)));
+        all_is_well = false;
+    }
+    if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read(typed: &[OsString]) -> std::result::Result<Asked, String> {
@@ -86,14 +109,15 @@ fn read(typed: &[OsString]) -> std::result::Result<Asked, String> {
                 continue;
             }
             Some("--valid") => {
-                asked.valid = Some(words.next().ok_or("--valid needs a file")?.into());
+                let file = words.next().ok_or("--valid needs a file")?;
+                if asked.valid.replace(file.into()).is_some() {
+                    return Err("--valid goes with one file".into());
+                }
                 continue;
             }
             Some(option) if option.starts_with('-') => return Err(format!("{option} is no option")),
             _ => {
-                let place = Path::new(word);
-                let is_folder = word.as_encoded_bytes().contains(&b'/');
-                asked.places.push(if is_folder { place.into() } else { Path::new(DATA_DIR).join(place) });
+                asked.places.push(place(word)?);
                 continue;
             }
         };
@@ -108,34 +132,71 @@ fn read(typed: &[OsString]) -> std::result::Result<Asked, String> {
     }
 }
 
-/// What to print, and whether everything fits together.
-fn perform(asked: &Asked) -> Result<(String, bool)> {
+/// The folder that a word means. A network's name cannot lead out of the usual place.
+fn place(word: &OsStr) -> std::result::Result<PathBuf, String> {
+    if word.as_encoded_bytes().contains(&b'/') {
+        return Ok(word.into());
+    }
+    let name = word.to_string_lossy();
+    match name.parse::<NetworkName>() {
+        Ok(name) => Ok(Path::new(DATA_DIR).join(name.as_str())),
+        Err(_) => Err(format!("{name:?} is neither a network's name nor, without a /, a folder")),
+    }
+}
+
+/// Looks where it is asked to. One place that cannot be read keeps nobody from seeing the others.
+fn perform(asked: &Asked) -> Answer {
+    let mut answer = Answer::default();
     if asked.verb == Some(Verb::Help) {
-        return Ok((USAGE.into(), true));
+        answer.text = USAGE.into();
+        return answer;
     }
-    let places = if asked.places.is_empty() { networks()? } else { asked.places.clone() };
-    let living = asked.valid.as_deref().map(living).transpose()?;
-    let (mut text, mut objects) = (String::new(), Vec::new());
+    let places = if asked.places.is_empty() { networks() } else { Ok(asked.places.clone()) };
+    let known = places.and_then(|places| Ok((places, asked.valid.as_deref().map(living).transpose()?)));
+    let (places, living) = match known {
+        Ok(known) => known,
+        Err(error) => {
+            answer.faults.push(error.msg());
+            return answer;
+        }
+    };
+    let (machine, mut objects) = (Machine::this(), Vec::new());
     for place in &places {
-        let folder = place.display().to_string();
-        let look = look(place)?;
-        if places.len() > 1 && !asked.json {
-            text += &format!("{}{folder}:\n", if text.is_empty() { "" } else { "\n" });
-        }
-        if asked.verb == Some(Verb::List) {
-            let now = SystemTime::now();
-            objects.extend(listing::objects(&folder, &look, now));
-            text += &listing::text(&look, now);
-        } else {
-            for finding in verify::findings(&look, living.as_deref()) {
-                text += &format!("{}: {}\n", finding.file, finding.text);
-                objects.push(json!({"folder": folder, "file": finding.file, "finding": finding.text}));
+        match look(&machine, place) {
+            Ok(look) => {
+                if places.len() > 1 {
+                    let gap = if answer.text.is_empty() { "" } else { "\n" };
+                    answer.text += &format!("{gap}{}:\n", plain(&place.display().to_string()));
+                }
+                let (text, found) = show(asked, &place.display().to_string(), &look, living.as_deref());
+                answer.text += &text;
+                objects.extend(found);
             }
+            Err(error) => answer.faults.push(error.msg()),
         }
     }
-    let all_fits = asked.verb == Some(Verb::List) || objects.is_empty();
-    let text = if asked.json { format!("{:#}\n", Value::Array(objects)) } else { text };
-    Ok((text, all_fits))
+    answer.finds = asked.verb == Some(Verb::Verify) && !objects.is_empty();
+    if asked.json {
+        answer.text = plain_json(&Value::Array(objects));
+    }
+    answer
+}
+
+/// One folder, in both forms.
+fn show(
+    asked: &Asked,
+    folder: &str,
+    look: &Look,
+    living: Option<&[(String, String)]>,
+) -> (String, Vec<Value>) {
+    if asked.verb == Some(Verb::List) {
+        let now = SystemTime::now();
+        return (listing::text(look, now), listing::objects(folder, look, now));
+    }
+    let findings = verify::findings(look, living);
+    let line = |found: &Finding| format!("{}: {}\n", plain(&found.file), plain(&found.text));
+    let object = |found: &Finding| json!({"folder": folder, "file": found.file, "finding": found.text});
+    (findings.iter().map(line).collect(), findings.iter().map(object).collect())
 }
 
 /// Every network of the usual place.
@@ -169,11 +230,16 @@ fn living(file: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// Whoever reads no further (`| head`) has what he wants.
-fn say(to: &mut impl Write, text: &str) -> bool {
+fn say(to: &mut impl Write, text: &str) -> io::Result<()> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
-        Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
-        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
     }
+}
+
+/// There is nobody to tell when stderr cannot be written to.
+fn complain(text: &str) {
+    let _ = say(&mut io::stderr(), text);
 }
 
 #[cfg(test)]
@@ -201,6 +267,11 @@ mod tests {
             ("--list --valid x", "--verify"),
             ("--verify --valid", "file"),
             ("--list --all", "--all"),
+            ("--list .", "\".\" is neither"),
+            ("--list ..", "\"..\" is neither"),
+            ("--list ", "\"\" is neither"),
+            ("--list net\u{1b}[2J", "is neither"),
+            ("--verify --valid x --valid y", "one file"),
         ] {
             assert!(typed(line).unwrap_err().contains(words), "{line}");
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::boot::Age;
+use crate::host_local::plain::plain;
 use crate::lease::Says;
 use crate::store::look::{Look, Seen};
 
@@ -14,8 +15,8 @@ pub(super) fn text(look: &Look, now: SystemTime) -> String {
     let head = ["ADDRESS", "CONTAINER", "INTERFACE", "AGE", "BOOT"].map(String::from);
     let rows: Vec<[String; 5]> =
         std::iter::once(head).chain(look.leases.iter().map(|seen| row(seen, now))).collect();
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let length = |cell: &String| cell.chars().count();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(length).max().unwrap_or(0);
     let widths: Vec<usize> = (0..5).map(width).collect();
     let mut text = String::new();
     for row in &rows {
@@ -31,7 +32,7 @@ fn row(seen: &Seen, now: SystemTime) -> [String; 5] {
     let age = span(since(seen, now));
     let dash = || "-".to_string();
     let (container, ifname) = match &seen.lease.says {
-        Says::Held(holder) => (holder.container.clone(), holder.ifname.clone().unwrap_or_else(dash)),
+        Says::Held(holder) => (plain(&holder.container), holder.ifname.as_deref().map_or_else(dash, plain)),
         Says::Foreign => ("(no lease)".into(), dash()),
         Says::Torn => ("(rubbish)".into(), dash()),
     };
@@ -104,14 +105,14 @@ mod tests {
         };
         let leases = vec![
             seen("10.1.1.2", b"web\r\neth0", Age::Present, 42),
-            seen("10.1.1.3", b"old", Age::Earlier, 3600 * 27),
+            seen("10.1.1.3", "\u{1b}[2J\r\né".as_bytes(), Age::Earlier, 3600 * 27),
             seen("10.1.1.4", b"", Age::Unknown, 60 * 67),
             seen("fd00::2", b"the printer", Age::Unknown, 61),
         ];
         let look = Look { leases, ..Look::default() };
         let expected = "ADDRESS   CONTAINER   INTERFACE  AGE    BOOT\n\
                         10.1.1.2  web         eth0       42s    this\n\
-                        10.1.1.3  old         -          1d03h  earlier\n\
+                        10.1.1.3  \\u{1b}[2J   é          1d03h  earlier\n\
                         10.1.1.4  (rubbish)   -          1h07m  unknown\n\
                         fd00::2   (no lease)  -          1m     unknown\n";
         assert_eq!(text(&look, now), expected);

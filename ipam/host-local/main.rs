@@ -5,5 +5,5 @@
 static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> std::process::ExitCode {
-    ipam::host_local::by_hand::answer().unwrap_or_else(cni::serve::<ipam::host_local::HostLocal>)
+    ipam::host_local::by_hand::answer(cni::serve::<ipam::host_local::HostLocal>)
 }

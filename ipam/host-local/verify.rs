@@ -36,9 +36,10 @@ pub(super) fn findings(look: &Look, living: Option<&[(String, String)]>) -> Vec<
             (Says::Held(holder), _) => held.entry(holder).or_default().push(seen.ip),
         }
     }
+    // Only round robin marks a set. Where it does not rule, what most holders have tells how many there are.
+    let most = usual(held.values().map(Vec::len)).max(look.sets);
     for (holder, ips) in &held {
-        // Before the first lease by round robin there is no mark of a set.
-        if ips.len() > look.sets.max(1) {
+        if ips.len() > most {
             let all = ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
             let text = format!(
                 "{} has {} addresses, more than this network gives at once: {all}",
@@ -62,6 +63,13 @@ pub(super) fn findings(look: &Look, living: Option<&[(String, String)]>) -> Vec<
         found.push(Finding { file: stranger.clone(), text });
     }
     found
+}
+
+/// The number that lies in the middle, the smaller one of two.
+fn usual(numbers: impl Iterator<Item = usize>) -> usize {
+    let mut numbers: Vec<usize> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.get(numbers.len().saturating_sub(1) / 2).copied().unwrap_or(0)
 }
 
 /// A lease without an interface lives as long as any of its container.
@@ -117,6 +125,7 @@ mod tests {
         let mut mess = look(&[
             ("10.0.0.2", "a\r\neth0", Age::Present),
             ("10.0.0.3", "a\r\neth0", Age::Present),
+            ("10.0.0.8", "b\r\neth0", Age::Present),
             ("10.0.0.4", "", Age::Unknown),
             ("10.0.0.5", "the printer", Age::Unknown),
             ("10.0.0.6", "c\r\neth0", Age::Earlier),
@@ -141,7 +150,22 @@ mod tests {
         assert_eq!(found(&mess, None).len(), 7);
         assert_eq!(
             found(&mess, Some(&[])).iter().filter(|line| line.ends_with("which does not live")).count(),
-            2
+            3
         );
+    }
+
+    #[test]
+    fn two_addresses_for_each_are_two_sets_whether_the_folder_says_so_or_not() {
+        let mut both = look(&[
+            ("10.0.0.2", "a\r\neth0", Age::Present),
+            ("10.0.0.3", "b\r\neth0", Age::Present),
+            ("fd00::2", "a\r\neth0", Age::Present),
+            ("fd00::3", "b\r\neth0", Age::Present),
+        ]);
+        both.sets = 0;
+        assert!(found(&both, None).is_empty());
+        let third = look(&[("10.0.0.4", "a\r\neth0", Age::Present)]).leases;
+        both.leases.extend(third);
+        assert!(found(&both, None)[0].starts_with("10.0.0.2 eth0 of container a has 3 addresses"));
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, StatFs, StatxFlags, statfs, statx};
@@ -17,6 +17,25 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// The file system that every boot begins anew.
 const RUN: &str = "/run";
 
+/// Where indexes are kept: they end with the boot, as what they are worth does.
+const INDEXES: &str = "/run/jackfield/leases";
+
+/// A machine, as far as leases depend on it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Who it is, and in which boot.
+    pub here: Here,
+    /// Where it keeps what ends with that boot.
+    pub indexes: PathBuf,
+}
+
+impl Machine {
+    /// The one that we run on.
+    pub fn this() -> Machine {
+        Machine { here: Here { machine: id(MACHINE), boot: id(BOOT) }, indexes: INDEXES.into() }
+    }
+}
+
 /// Tells the age of leases in one folder.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -26,10 +45,9 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Looks at the machine, and at the file system of the folder.
-    pub(super) fn of(folder: &Path) -> Clock {
-        let here = Here { machine: id(MACHINE), boot: id(BOOT) };
-        Clock { here, kind: kind(folder), start: OnceCell::new() }
+    /// That of this machine. Looks at the file system of the folder.
+    pub(super) fn of(machine: &Machine, folder: &Path) -> Clock {
+        Clock { here: machine.here, kind: kind(folder), start: OnceCell::new() }
     }
 
     /// The boot in which we are.

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 use cni::error::{OrFail, Result};
 
 use crate::lease::Lease;
-use crate::store::here::Clock;
+use crate::store::here::{Clock, Machine};
 use crate::store::record::Record;
-use crate::store::shelf::{INDEXES, Shelf, Stamp};
+use crate::store::shelf::{Shelf, Stamp};
 use crate::store::{LOCK, address_of, file};
 
 /// What lies in a folder of leases.
@@ -43,7 +43,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// A folder or a file that cannot be read; a folder that is not there is one.
-pub fn look(folder: &Path) -> Result<Look> {
+pub fn look(machine: &Machine, folder: &Path) -> Result<Look> {
     let reading = || format!("read the leases in {}", folder.display());
     let _lock = match File::open(folder.join(LOCK)) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -52,7 +52,7 @@ pub fn look(folder: &Path) -> Result<Look> {
                 .doing(|| format!("lock {}", folder.display()))?,
         ),
     };
-    let clock = Clock::of(folder);
+    let clock = Clock::of(machine, folder);
     let (mut look, mut buffer) = (Look::default(), Vec::new());
     for entry in fs::read_dir(folder).doing(reading)? {
         let entry = entry.doing(reading)?;
@@ -61,9 +61,12 @@ pub fn look(folder: &Path) -> Result<Look> {
             Some(ip) => {
                 let path = entry.path();
                 let reading = || format!("read the lease {}", path.display());
-                let Some(lease) = file::read(&mut buffer, &path, &clock).doing(reading)? else { continue };
-                let written = entry.metadata().and_then(|found| found.modified()).doing(reading)?;
-                look.leases.push(Seen { ip, lease, written });
+                let written = match entry.metadata() {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    found => found.and_then(|found| found.modified()).doing(reading)?,
+                };
+                let lease = file::read(&mut buffer, &path, &clock).doing(reading)?;
+                look.leases.extend(lease.map(|lease| Seen { ip, lease, written }));
             }
             None if name == LOCK => {}
             None if name.starts_with("last_reserved_ip.") => look.sets += 1,
@@ -72,14 +75,14 @@ pub fn look(folder: &Path) -> Result<Look> {
     }
     look.leases.sort_by_key(|seen| seen.ip);
     look.strangers.sort();
-    look.misled = misled(folder, &clock, &look.leases).unwrap_or_default();
+    look.misled = misled(machine, folder, &look.leases).unwrap_or_default();
     Ok(look)
 }
 
 /// Where the index differs from the files; `None` where none fits the folder.
-fn misled(folder: &Path, clock: &Clock, leases: &[Seen]) -> Option<Vec<IpAddr>> {
+fn misled(machine: &Machine, folder: &Path, leases: &[Seen]) -> Option<Vec<IpAddr>> {
     let folder = File::open(folder).ok()?;
-    let shelf = Shelf::of(Path::new(INDEXES), &folder, clock.boot()?).ok()?;
+    let shelf = Shelf::of(&machine.indexes, &folder, machine.here.boot?).ok()?;
     let mut found = shelf.find(Stamp::of(&folder).ok()?).ok()??;
     let noted: BTreeSet<_> = found.index.all().ok()?.into_iter().collect();
     let seen = leases.iter().filter_map(|seen| match Record::of(seen.ip, &seen.lease) {

@@ -92,7 +92,7 @@ impl Store {
     /// Where the list is, and the boot's number that it begins with.
     fn list(&self) -> Option<(PathBuf, [u8; HEAD as usize])> {
         let name = format!("{}.resting", key(&self.handle).ok()?);
-        Some((self.indexes.join(name), self.clock.boot()?.bytes()))
+        Some((self.machine.indexes.join(name), self.clock.boot()?.bytes()))
     }
 }
 
@@ -144,6 +144,7 @@ fn write(path: &Path, boot: &[u8], new: &[Rest]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Machine;
 
     fn ip(n: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, n])
@@ -156,7 +157,8 @@ mod tests {
         let top = std::env::temp_dir().join(format!("ipam-rest-{}-{next}", std::process::id()));
         let folder = top.join("net");
         fs::create_dir_all(&folder).unwrap();
-        let store = Store::locked(&folder, &top.join("indexes"), crate::store::lock(&folder)).unwrap();
+        let machine = Machine { indexes: top.join("indexes"), ..Machine::this() };
+        let store = Store::locked(&machine, &folder, crate::store::lock(&folder)).unwrap();
         let (path, _) = store.list().unwrap();
         test(&store, &path);
         drop(store);

@@ -19,9 +19,6 @@ use crate::store::file::remove_if_there;
 use crate::store::index::{Counts, Index};
 use crate::store::table::Table;
 
-/// Where indexes are kept: they end with the boot, as what they are worth does.
-pub(super) const INDEXES: &str = "/run/jackfield/leases";
-
 /// The layout of the file, and how we know ours: the first eight bytes.
 const LAYOUT: u64 = u64::from_be_bytes(*b"leases 1");
 

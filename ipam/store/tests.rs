@@ -25,7 +25,11 @@ impl Folder {
     }
 
     fn store(&self) -> Store {
-        Store::locked(&self.0, &self.indexes(), lock(&self.0)).unwrap()
+        Store::locked(&self.machine(), &self.0, lock(&self.0)).unwrap()
+    }
+
+    fn machine(&self) -> Machine {
+        Machine { indexes: self.indexes(), ..Machine::this() }
     }
 
     fn indexes(&self) -> PathBuf {
@@ -205,7 +209,7 @@ fn the_address_given_last_is_a_shorter_text_in_a_longer_ones_place() {
 fn a_folder_that_is_not_there_is_not_made_by_looking() {
     let folder = Folder::new();
     let absent = folder.0.join("absent");
-    assert!(Store::open_existing(&absent).unwrap().is_none() && !absent.exists());
+    assert!(Store::open_existing(&folder.machine(), &absent).unwrap().is_none() && !absent.exists());
     is_writable(&absent).unwrap();
     assert!(is_writable(Path::new("/proc/1/absent")).is_err());
 }

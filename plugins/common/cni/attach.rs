@@ -52,12 +52,12 @@ pub struct Attached {
 
 impl Attached {
     /// What to answer.
-    pub(crate) fn result(&self) -> &Success {
+    pub fn result(&self) -> &Success {
         &self.result
     }
 
-    /// The runtime has the answer: what was made stays.
-    pub(crate) fn keep(mut self) {
+    /// The runtime has the answer: what was made stays. [`serve`](crate::serve()) says so, and nobody else but a test.
+    pub fn keep(mut self) {
         self.trail.unmake.clear();
     }
 

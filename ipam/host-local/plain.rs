@@ -1,0 +1,75 @@
+//! Text for a terminal. What stands in a file, or in its name, may be anybody's: it must not move the cursor, colour what
+//! follows, or begin a line of its own.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// The same text, in which whatever is no visible character stands as Rust would escape it, line breaks too. A backslash is
+/// doubled, so that no two texts look alike.
+pub(super) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_visible(c) && c != '\\' {
+            true => shown.push(c),
+            false => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// A document on lines of its own, in which whatever is no visible character is escaped as JSON has it: whoever reads it
+/// gets the very text.
+pub(super) fn plain_json(document: &Value) -> String {
+    let mut shown = String::new();
+    for c in format!("{document:#}\n").chars() {
+        if c == '\n' || is_visible(c) {
+            shown.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string does not fail.
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
+}
+
+/// Neither a control character nor one that changes how its neighbours look (U+202E writes from right to left).
+fn is_visible(c: char) -> bool {
+    matches!(c, '\\' | '\'' | '"') || c.escape_debug().len() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_would_move_the_cursor_is_written_out() {
+        for (text, shown) in [
+            ("web_1.a-b", "web_1.a-b"),
+            ("eth0 of \"wéb\", 'x'", "eth0 of \"wéb\", 'x'"),
+            ("\u{1b}[2Jx", "\\u{1b}[2Jx"),
+            ("a\nb\r\t\0\u{7f}", "a\\nb\\r\\t\\0\\u{7f}"),
+            // One character that is two to a terminal, and one that turns the rest of the line around.
+            ("\u{9b}2J\u{202e}", "\\u{9b}2J\\u{202e}"),
+            ("\\n", "\\\\n"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+    }
+
+    #[test]
+    fn json_is_plain_and_says_the_same() {
+        let document = json!([{"file": "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{e0001}\n\\ \"é\""}]);
+        let text = plain_json(&document);
+        assert!(text.chars().all(|c| c == '\n' || is_visible(c)), "{text}");
+        assert!(
+            text.ends_with("]\n") && text.contains("\\u001b[2J\\u009b\\u007f\\u202e\\udb40\\udc01\\n"),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
+    }
+}
