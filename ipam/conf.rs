@@ -124,6 +124,11 @@ impl Raw {
             .map(|text| excluded(text.as_deref().unwrap_or_default()))
             .collect::<Result<_>>()?;
         let sets = sets(written, call.spec, &excluded)?;
+        let is_beside = |row: &Row| sets.iter().any(|set| set.is_beside(row));
+        if let Some((text, _)) = ipam.exclude.iter().zip(&excluded).find(|(_, row)| !is_beside(row)) {
+            let text = text.as_deref().unwrap_or_default();
+            return Err(Error::config(format!("exclude {text:?} lies in no subnet of the ranges")));
+        }
         let name = if ipam.sticky { policy::name(&call.args) } else { None };
         let policy = Policy { allocation: Allocation::read(&ipam.allocation)?, name, cooldown };
         let resolv_conf = Some(ipam.resolv_conf).filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -302,10 +307,24 @@ mod tests {
             (r#""exclude":["10.1.0.9-10.1.0.2"]"#, "exclude \"10.1.0.9-10.1.0.2\" is no address"),
             (r#""exclude":[null]"#, "exclude \"\" is no address"),
             (r#""exclude":["10.1.0.0/24"]"#, "range set 0: exclude leaves no address of 10.1.0.1-10.1.0.254"),
+            (
+                r#""exclude":["10.1.0.9","10.1.1.0/24"]"#,
+                "exclude \"10.1.1.0/24\" lies in no subnet of the ranges",
+            ),
+            (r#""exclude":["10.0.0.0-10.0.255.255"]"#, "exclude \"10.0.0.0-10.0.255.255\" lies in no subnet"),
+            (r#""exclude":["fd00::1"]"#, "exclude \"fd00::1\" lies in no subnet"),
         ] {
             let error = meant(&subnet.replace('}', &format!(",{key}}}"))).unwrap_err();
             assert!(error.code() == Code::CONFIG && error.msg().contains(words), "{}", error.msg());
         }
+        // One list may serve several nodes, each with its own part of the subnet.
+        for row in ["10.1.0.200", "10.1.0.0-10.1.0.1", "10.1.0.255-10.1.7.0", "10.0.0.0-10.1.0.0"] {
+            let part = format!(r#","rangeStart":"10.1.0.9","rangeEnd":"10.1.0.19","exclude":["{row}"]}}"#);
+            assert!(meant(&subnet.replace('}', &part)).is_ok(), "{row}");
+        }
+        let silent =
+            subnet.replace('}', r#","exclude":null,"allocation":null,"sticky":null,"cooldownSeconds":null}"#);
+        assert_eq!(meant(&silent).unwrap().policy, plain);
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl Range {
         (self.last - self.first).saturating_add(1)
     }
 
+    /// Whether the row and the range's subnet, between the range's ends or not, have an address in common.
+    fn is_beside(&self, row: &Row) -> bool {
+        let (lowest, highest) = (self.subnet.network(), self.subnet.broadcast());
+        same_family(lowest, row.first) && lowest <= row.last && row.first <= highest
+    }
+
     fn overlaps(&self, other: &Range) -> bool {
         same_family(self.subnet.ip(), other.subnet.ip())
             && self.first <= other.last
@@ -207,6 +213,11 @@ impl RangeSet {
     /// Whether the address is one that is never given.
     pub fn is_excluded(&self, ip: IpAddr) -> bool {
         self.excluded.iter().any(|row| row.contains(ip))
+    }
+
+    /// Whether a subnet of the set has an address of this row.
+    pub fn is_beside(&self, row: &Row) -> bool {
+        self.ranges.iter().any(|range| range.is_beside(row))
     }
 
     /// The last address of a row that begins with this one and of which none may be given; `None` if this one may.

@@ -41,8 +41,8 @@ fn named_del(host: &Host, pod: &Pod, conf: &Value, id: &str, name: &str) {
 fn what_is_excluded_is_never_given_to_anybody() {
     lab_with(OURS, |host| {
         let pod = host.pod();
-        let exclude =
-            json!({"exclude": ["10.1.1.2", "10.1.1.4/30", "10.1.1.9-10.1.1.12", "192.0.2.1", "fd00::/64"]});
+        // Some twice, and some outside the range.
+        let exclude = json!({"exclude": ["10.1.1.2", "10.1.1.4/30", "10.1.1.5-10.1.1.6", "10.1.1.9-10.1.1.12", "10.1.1.0/31"]});
         let conf = with(host, "10.1.1.0/28", &exclude);
         let given: Vec<String> =
             (0..4).map(|n| address(&container(host, &pod, &conf, &format!("c{n}")).add())).collect();
@@ -63,6 +63,26 @@ fn what_is_excluded_is_never_given_to_anybody() {
     });
 }
 
+// IPM-11: a runtime may send a pod's name whether somebody has asked for sticky addresses or not
+#[test]
+fn without_these_keys_addresses_go_round() {
+    lab_with(&[], |host| {
+        let pod = host.pod();
+        let conf = network(host, "/run/leases", "10.1.1.0/29");
+        for n in 2..=4 {
+            assert_eq!(address(&named(host, &pod, &conf, &format!("c{n}"), "db-0")), format!("10.1.1.{n}"));
+        }
+        named_del(host, &pod, &conf, "c2", "db-0");
+        for n in [5, 6, 2] {
+            assert_eq!(address(&named(host, &pod, &conf, &format!("d{n}"), "db-0")), format!("10.1.1.{n}"));
+            assert_eq!(
+                fs::read_to_string(format!("{NET}/last_reserved_ip.0")).unwrap(),
+                format!("10.1.1.{n}")
+            );
+        }
+    });
+}
+
 // IPM-08
 #[test]
 fn wishes_that_make_no_sense_are_refused_before_anything_is_touched() {
@@ -74,18 +94,55 @@ fn wishes_that_make_no_sense_are_refused_before_anything_is_touched() {
             (json!({"exclude": ["10.1.1.5/30"]}), 7, "10.1.1.5/30"),
             (json!({"exclude": ["10.1.1.9-10.1.1.5"]}), 7, "10.1.1.9-10.1.1.5"),
             (json!({"exclude": ["10.1.1.9-fd00::1"]}), 7, "10.1.1.9-fd00::1"),
+            (json!({"exclude": ["10.1.1.9-10.1.1"]}), 7, "10.1.1.9-10.1.1"),
+            (json!({"exclude": ["10.1.1.0/33"]}), 7, "10.1.1.0/33"),
+            (json!({"exclude": ["10.1.1.9", "web"]}), 7, "web"),
+            (json!({"exclude": ["10.1.1.9", null]}), 7, "exclude"),
             (json!({"exclude": [""]}), 7, "exclude"),
+            // A typing error would else be found when the address has been given.
+            (json!({"exclude": ["10.1.1.9", "10.1.11.9"]}), 7, "10.1.11.9"),
+            (json!({"exclude": ["fd00::9"]}), 7, "fd00::9"),
             (json!({"exclude": "10.1.1.9"}), 6, "exclude"),
+            (json!({"exclude": [9]}), 6, "exclude"),
+            (json!({"exclude": {"from": "10.1.1.9"}}), 6, "exclude"),
             (json!({"allocation": "roundrobin"}), 7, "roundrobin"),
+            (json!({"allocation": "Random"}), 7, "Random"),
+            (json!({"allocation": 1}), 6, "allocation"),
             (json!({"cooldownSeconds": -1}), 6, "cooldownSeconds"),
+            (json!({"cooldownSeconds": 4_294_967_296_u64}), 6, "cooldownSeconds"),
+            (json!({"cooldownSeconds": 1e300}), 6, "cooldownSeconds"),
+            (json!({"cooldownSeconds": 0.5}), 6, "cooldownSeconds"),
             (json!({"cooldownSeconds": "5s"}), 6, "cooldownSeconds"),
+            (json!({"cooldownSeconds": true}), 6, "cooldownSeconds"),
             (json!({"sticky": "yes"}), 6, "sticky"),
+            (json!({"sticky": 1}), 6, "sticky"),
         ] {
             let conf = with(host, "10.1.1.0/24", &keys);
             container(host, &pod, &conf, "c1").add().fails(code).names(&[words]);
             host.call("host-local", "STATUS", &conf).run().fails(code).names(&[words]);
         }
         before.same_as(&host.snapshot(), &[]);
+        // The longest rest there is, and keys that say nothing.
+        let longest = with(
+            host,
+            "10.1.1.0/24",
+            &json!({"cooldownSeconds": u32::MAX, "exclude": null, "sticky": null, "allocation": null}),
+        );
+        let web = container(host, &pod, &longest, "web");
+        assert_eq!(address(&web.add()), "10.1.1.2");
+        web.del().silent();
+        // Whatever somebody writes there later, what was given can be taken down.
+        for verb in ["DEL", "GC"] {
+            web.add().result();
+            let nonsense =
+                with(host, "10.1.1.0/24", &json!({"exclude": ["x", "10.9.9.9"], "allocation": "fastest"}));
+            let gc = conf::with(&nonsense, "/cni.dev~1valid-attachments", json!([]));
+            match verb {
+                "DEL" => container(host, &pod, &nonsense, "web").del().silent(),
+                _ => host.call("host-local", "GC", &gc).run().silent(),
+            }
+            assert!(leases(NET).is_empty(), "{verb}");
+        }
     });
 }
 
