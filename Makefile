@@ -14,7 +14,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\
 CHANNEL := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 # What goes where.
-PLUGINS := bridge veth ptp loopback portmap bandwidth tuning host-local static
+PLUGINS := bridge veth ptp loopback portmap firewall bandwidth tuning host-local static
 TOOLS := netns cnitool
 DIST_TARGETS ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 OUT := $(or $(CARGO_TARGET_DIR),target)

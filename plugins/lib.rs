@@ -15,7 +15,8 @@
 //! ```
 //!
 //! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the
-//! plugin to read first; [`veth`] is its routed sister; [`portmap`] comes behind either, and publishes ports; [`loopback`] is
+//! plugin to read first; [`veth`] is its routed sister; [`portmap`] comes behind either, and publishes ports; [`firewall`] lets
+//! packets pass the host's own rules; [`loopback`] is
 //! the smallest.
 //!
 //! **Invariants**
@@ -33,6 +34,7 @@ pub mod attachment;
 
 pub mod bandwidth;
 pub mod bridge;
+pub mod firewall;
 pub mod loopback;
 pub mod portmap;
 pub mod tuning;

@@ -65,7 +65,7 @@ fn every_network_of_conf_attaches_a_pod_checks_and_leaves_nothing() {
             assert_eq!(succeeds(host, "status", &network, &pod), "");
 
             assert_eq!(succeeds(host, "del", &network, &pod), "");
-            let bridges = [Shared::Bridge("jack0"), Shared::Bridge("jack1")];
+            let bridges = ["jack0", "jack1", "jack2"].map(Shared::Bridge);
             let shared = [bridges.as_slice(), &[Shared::Forwarding, Shared::Store]].concat();
             before.same_as(&host.snapshot(), &shared);
             inside.same_as(&pod.snapshot(), &[]);
@@ -77,7 +77,7 @@ fn every_network_of_conf_attaches_a_pod_checks_and_leaves_nothing() {
 #[test]
 fn two_pods_of_a_network_of_conf_reach_each_other() {
     lab_with(&[Need::Ours("tools")], |host| {
-        for network in ["jackfield", "routed"] {
+        for network in ["jackfield", "routed", "published"] {
             let (red, blue) = (host.pod(), host.pod());
             succeeds(host, "add", network, &red);
             let result: Value = serde_json::from_str(&succeeds(host, "add", network, &blue)).unwrap();
@@ -113,6 +113,8 @@ fn the_networks_of_conf_misspell_nothing() {
         "capabilities",
         "mac",
         "ips",
+        "portMappings",
+        "ingressPolicy",
     ];
     fn keys(value: &Value, found: &mut Vec<String>) {
         match value {

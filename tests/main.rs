@@ -32,6 +32,7 @@ mod delegation;
 mod environment;
 mod errors;
 mod examples;
+mod firewall;
 mod host_local;
 mod input;
 mod iptables;

@@ -180,6 +180,7 @@ const PROGRAMS: &[(&str, &str, u64)] = &[
     ("ptp", env!("CARGO_BIN_EXE_ptp"), 1_650_000),
     ("loopback", env!("CARGO_BIN_EXE_loopback"), 1_500_000),
     ("portmap", env!("CARGO_BIN_EXE_portmap"), 1_750_000), // and this
+    ("firewall", env!("CARGO_BIN_EXE_firewall"), 1_750_000), // and this
     ("bandwidth", env!("CARGO_BIN_EXE_bandwidth"), 1_500_000),
     ("tuning", env!("CARGO_BIN_EXE_tuning"), 1_500_000),
     ("host-local", env!("CARGO_BIN_EXE_host-local"), 950_000), // no netlink in it; half of it is std's own

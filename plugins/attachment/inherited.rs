@@ -29,7 +29,7 @@
 //!
 //! Their base chains and the table `cni_plugins_masquerade` stay, as they do after their own DEL.
 
-mod legacy;
+pub(in crate::attachment) mod legacy;
 mod names;
 mod ports;
 mod rules;

@@ -7,6 +7,7 @@
 //! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
 //! - [`ruleset`]: what all our nftables rules have in common;
 //! - [`iptables`]: rules by that program, for those who insist;
+//! - [`gate`]: the way through the administrator's own rules; [`allowed`]: what has it, as records say;
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
 //! - [`life`]: what an attachment's life hangs by, where a plugin comes behind others;
@@ -18,9 +19,11 @@
 //! - [`purge`]: what no host end owns any more;
 //! - [`compare`]: the kernel against the result of ADD.
 
+pub mod allowed;
 pub mod compare;
 pub mod container_end;
 pub mod forwarding;
+pub mod gate;
 pub mod host_end;
 pub mod inherited;
 pub mod iptables;

@@ -17,7 +17,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
-use crate::attachment::{host_end, localnet, masquerade, ruleset};
+use crate::attachment::{gate, host_end, localnet, masquerade, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
 const TABLES: [Table<'static>; 2] =
@@ -25,7 +25,7 @@ const TABLES: [Table<'static>; 2] =
 
 /// How the chains, sets and maps are called that we make there: one of these words, the number of a layout, and what follows
 /// `_`. Whatever else is in a table is somebody's who had a reason.
-const OURS: [&str; 5] = ["masquerade", "spoof", "ports", "hairpin", "localnet"];
+const OURS: [&str; 6] = ["masquerade", "spoof", "ports", "hairpin", "localnet", "firewall"];
 
 /// Removes elements, chains, tables and records that no living host end owns, and tells of each. With `rehearse` it only
 /// tells of what it would remove.
@@ -44,6 +44,8 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
                 let goes = gone.iter().any(|line| *line == format!("table {table}"));
                 let ended = faults.note(forbid_loopback(&nft, goes, rehearse)).unwrap_or_default();
                 ended.iter().for_each(|line| tell(line));
+                let shut = faults.note(shut_the_gate(&nft, goes, rehearse)).unwrap_or_default();
+                shut.iter().for_each(|line| tell(line));
             }
         }
     }
@@ -68,6 +70,26 @@ fn forbid_loopback(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>>
             .doing(|| "set route_localnet back".into())?;
     }
     Ok(links.iter().map(|link| format!("route_localnet of {link}")).collect())
+}
+
+/// Where our table goes, or is gone, nothing sets the mark that the administrator's FORWARD accepts.
+fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
+    if !goes && nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut having = Vec::new();
+    let settled = nft.settle(|| {
+        let mut batch = Batch::new();
+        having = gate::remove(nft, &mut batch)?;
+        Ok(if rehearse { Batch::new() } else { batch })
+    });
+    settled.doing(|| "take our rule out of FORWARD".into())?;
+    let mut lines: Vec<String> =
+        having.iter().map(|table| format!("rule of chain FORWARD of table {table}")).collect();
+    if gate::legacy::remove(rehearse)? {
+        lines.push("rule of chain FORWARD of iptables-legacy".into());
+    }
+    Ok(lines)
 }
 
 /// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
@@ -111,7 +133,9 @@ fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<Str
 struct Contents {
     /// What belongs to nobody, by its set.
     stale: Vec<(Set, Vec<Element>)>,
-    /// How many elements stay.
+    /// What belongs to a chain, which its comment names, and goes with it.
+    attached: Vec<(Set, Element)>,
+    /// How many other elements stay.
     staying: usize,
 }
 
@@ -130,7 +154,13 @@ fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Vec
             batch.delete_elements(table, &set.name, elements.iter().map(|element| element.key.as_slice()));
             lines.extend(elements.iter().map(|element| told(table, set, element)));
         }
-        for chain in unused(nft, table, &contents.stale)? {
+        let unused = unused(nft, table, &contents.stale)?;
+        for (set, element) in &contents.attached {
+            if element.comment.as_ref().is_some_and(|chain| unused.contains(chain)) {
+                batch.delete_elements(table, &set.name, [element.key.as_slice()]);
+            }
+        }
+        for chain in unused {
             batch.delete_chain(table, &chain);
             lines.push(format!("chain {chain} of table {table}"));
         }
@@ -146,11 +176,15 @@ fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Vec
 
 impl Contents {
     fn of(nft: &Nft, host: &Rtnl, table: Table<'_>) -> Answer<Contents> {
-        let mut contents = Contents { stale: Vec::new(), staying: 0 };
+        let mut contents = Contents { stale: Vec::new(), attached: Vec::new(), staying: 0 };
         let mut known: BTreeMap<Owner, bool> = BTreeMap::new();
         for set in nft.sets(table)? {
             let mut stale = Vec::new();
             for element in nft.elements(table, &set.name)? {
+                if element.comment.as_deref().is_some_and(is_ours) {
+                    contents.attached.push((set.clone(), element));
+                    continue;
+                }
                 // What cannot be looked up lives.
                 let mut goes = |mark: &Mark| {
                     let owner = mark.owner();

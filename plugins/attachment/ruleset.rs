@@ -130,19 +130,33 @@ pub fn unused<'a>(
 }
 
 /// Deletes chains and sets, which are there and which nothing else uses, in this order; and the table instead, if nothing
-/// else is in it.
+/// else is in it. The batch is one that does nothing else.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn take_away(nft: &Nft, mut batch: Batch, chains: &[&str], sets: &[&str]) -> Answer<Batch> {
+pub fn take_away(nft: &Nft, batch: Batch, chains: &[&str], sets: &[&str]) -> Answer<Batch> {
+    take_away_from(nft, TABLE, batch, chains, sets)
+}
+
+/// The same in another table.
+///
+/// # Errors
+/// What the kernel says.
+pub fn take_away_from(
+    nft: &Nft,
+    table: Table<'_>,
+    mut batch: Batch,
+    chains: &[&str],
+    sets: &[&str],
+) -> Answer<Batch> {
     let all = chains.len() + sets.len();
-    if nft.table(TABLE)?.is_some_and(|table| table.parts as usize == all) {
+    if nft.table(table)?.is_some_and(|found| found.parts as usize == all) {
         let mut batch = Batch::new();
-        batch.delete_table(TABLE);
+        batch.delete_table(table);
         return Ok(batch);
     }
-    chains.iter().for_each(|chain| batch.delete_chain(TABLE, chain));
-    sets.iter().for_each(|set| batch.delete_set(TABLE, set));
+    chains.iter().for_each(|chain| batch.delete_chain(table, chain));
+    sets.iter().for_each(|set| batch.delete_set(table, set));
     Ok(batch)
 }
 

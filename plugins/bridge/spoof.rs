@@ -259,23 +259,18 @@ fn delete(batch: &mut Batch, guarded: &[Element], pairs: &[Element]) {
     }
 }
 
-/// Deletes elements, and with the last of those that are guarded the table: where nobody is guarded nobody need be allowed.
-/// A table that holds something of somebody else's stays as it is.
+/// Deletes elements, and with the last of those that are guarded everything: where nobody is guarded nobody need be allowed.
+/// A table that holds something else stays.
 fn release(nft: &Nft, guarded: &[Element], pairs: &[Element], is_last: bool) -> Answer<Batch> {
     let mut batch = Batch::new();
-    if is_last && is_ours_alone(nft)? {
-        batch.delete_table(TABLE);
-    } else {
-        delete(&mut batch, guarded, pairs);
+    delete(&mut batch, guarded, pairs);
+    if !is_last || nft.table(TABLE)?.is_none() {
+        return Ok(batch);
     }
-    Ok(batch)
-}
-
-fn is_ours_alone(nft: &Nft) -> Answer<bool> {
-    let Some(table) = nft.table(TABLE)? else { return Ok(false) };
-    let mut ours = u32::from(nft.chain(TABLE, CHAIN)?.is_some());
+    let chain = nft.chain(TABLE, CHAIN)?.map(|_| CHAIN);
+    let mut sets = Vec::new();
     for set in [GUARDED, ALLOWED] {
-        ours += u32::from(nft.set(TABLE, set)?.is_some());
+        sets.extend(nft.set(TABLE, set)?.map(|_| set));
     }
-    Ok(table.parts == ours)
+    ruleset::take_away_from(nft, TABLE, batch, chain.as_slice(), &sets)
 }

@@ -64,6 +64,12 @@ const TABLE: &[Difference] = &[
         "v1.1 knows iptables alone; the first rule wins, and empty chains stay",
     ),
     pair(
+        "firewall",
+        "CHK-08 GC-22",
+        "firewall by nftables, with one rule in FORWARD that accepts a mark; the last container takes all rules away",
+        "by iptables or firewalld alone; chains and rules of bridges stay",
+    ),
+    pair(
         "spec-1.1.0",
         "GC-01 STA-01 RES-08 RES-09 VSN-06",
         "all of 1.1.0, GC and STATUS included, by every program",

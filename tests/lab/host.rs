@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ptp", env!("CARGO_BIN_EXE_ptp")),
     ("loopback", env!("CARGO_BIN_EXE_loopback")),
     ("portmap", env!("CARGO_BIN_EXE_portmap")),
+    ("firewall", env!("CARGO_BIN_EXE_firewall")),
     ("bandwidth", env!("CARGO_BIN_EXE_bandwidth")),
     ("tuning", env!("CARGO_BIN_EXE_tuning")),
     ("host-local", env!("CARGO_BIN_EXE_host-local")),

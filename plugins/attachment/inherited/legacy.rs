@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use cni::error::{Error, Result};
 use cni::tool::Tool;
 use ipnetwork::IpNetwork;
+use linux::nft::Family;
 
 /// What speaks for a family: the tables in use, and the programs.
-struct Legacy {
+pub(in crate::attachment) struct Legacy {
     tables: &'static str,
     lists: &'static str,
     restores: &'static str,
@@ -32,22 +33,30 @@ const ATTEMPTS: usize = 5;
 
 /// Removes the jumps of these addresses from a chain to a container's, of both families; the container's goes with the last.
 pub(super) fn remove(from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
-    let mut families = FAMILIES.iter().filter(|family| family.is_in_use());
+    let mut families = FAMILIES.iter().filter(|family| family.is_in_use("nat"));
     families.try_for_each(|family| family.remove(from, chain, addresses))
 }
 
 impl Legacy {
+    /// Both families.
+    pub(in crate::attachment) fn families() -> impl Iterator<Item = (Family, &'static Legacy)> {
+        [Family::Ipv4, Family::Ipv6].into_iter().zip(&FAMILIES)
+    }
+
     /// A kernel without these tables has no such file.
-    fn is_in_use(&self) -> bool {
+    pub(in crate::attachment) fn is_in_use(&self, table: &str) -> bool {
         let names = std::fs::read_to_string(self.tables).unwrap_or_default();
-        names.lines().any(|table| table == "nat")
+        names.lines().any(|used| used == table)
+    }
+
+    /// The program that lists, and the one that restores. Where they are not installed the tables are somebody else's: the Go
+    /// plugins had none to write with either.
+    pub(in crate::attachment) fn tools(&self) -> Option<(Tool, Tool)> {
+        Some((Tool::find(self.lists)?, Tool::find(self.restores)?))
     }
 
     fn remove(&self, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
-        // Somebody else's tables, where the program is not installed: the Go plugins had none to write with either.
-        let (Some(lists), Some(restores)) = (Tool::find(self.lists), Tool::find(self.restores)) else {
-            return Ok(());
-        };
+        let Some((lists, restores)) = self.tools() else { return Ok(()) };
         let mut refused = None;
         for _ in 0..ATTEMPTS {
             let listing = say(&lists, &["-w", "-t", "nat", "-S"], "")?;
@@ -62,7 +71,7 @@ impl Legacy {
     }
 }
 
-fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
+pub(in crate::attachment) fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
     let output = tool.run(arguments, stdin.as_bytes())?;
     if !output.status.success() {
         return Err(tool.refusal(arguments, &output));

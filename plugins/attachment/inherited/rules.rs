@@ -116,7 +116,7 @@ mod tests {
     fn jump_from(network: &str) -> Rule {
         let mut expressions = phrase::address(End::Source, Comparison::Equal, network.parse().unwrap());
         expressions.extend([
-            Expression::Other("match".into()),
+            Expression::Match { name: "comment".into(), revision: 0, settings: Vec::new() },
             Expression::Counter,
             Expression::Decide(Verdict::Jump("CNI-x".into())),
         ]);

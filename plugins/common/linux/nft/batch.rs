@@ -42,6 +42,11 @@ impl Batch {
         self.messages.is_empty()
     }
 
+    /// Adds the changes of another batch behind these.
+    pub fn append(&mut self, other: Batch) {
+        self.messages.extend(other.messages);
+    }
+
     fn push(&mut self, kind: u16, flags: u16, table: Table<'_>, attributes: Attributes, doing: String) {
         let family = table.family as u8;
         self.messages.push(Message { kind, flags, family, attributes, doing });
@@ -93,6 +98,13 @@ impl Batch {
     fn rule(&mut self, table: Table<'_>, chain: &str, rule: &Rule, place: u16) {
         let what = rule.write(Attributes::new().text(1, table.name).text(2, chain));
         self.push(NEWRULE, NLM_F_CREATE | place, table, what, format!("add a rule to chain {table} {chain}"));
+    }
+
+    /// Adds a rule behind the one that has this number ([`crate::nft::Nft::rules`]).
+    pub fn insert_rule_behind(&mut self, table: Table<'_>, chain: &str, rule: &Rule, handle: u64) {
+        let what = rule.write(Attributes::new().text(1, table.name).text(2, chain)).long(6, handle);
+        let doing = format!("add a rule behind rule {handle} of chain {table} {chain}");
+        self.push(NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table, what, doing);
     }
 
     /// Deletes a rule by the number that [`crate::nft::Nft::rules`] tells.

@@ -131,6 +131,8 @@ pub enum Expression {
     Translate { kind: Nat, family: Family, address: Register, port: Option<Register> },
     /// Replaces the destination by the host itself.
     Redirect { port: Option<Register> },
+    /// A match of iptables, as iptables-nft puts it into a rule: its settings are what that program wrote.
+    Match { name: String, revision: u32, settings: Vec<u8> },
     /// A step that nobody here writes, by its name.
     Other(String),
 }
@@ -185,6 +187,9 @@ impl Expression {
                 ("nat", at(what, 3, *address).with(*port, |what, port| at(what, 5, port)))
             }
             Expression::Redirect { port } => ("redir", new.with(*port, |what, port| at(what, 1, port))),
+            Expression::Match { name, revision, settings } => {
+                ("match", new.text(1, name).number(2, *revision).bytes(3, settings))
+            }
             Expression::Other(name) => (name, new),
         }
     }
@@ -229,6 +234,11 @@ impl Expression {
             "nat" => read_nat(what)?,
             // Flag 2, "with a port", is the kernel's own addition; the others randomize ports.
             "redir" if what.number(3).unwrap_or(0) & !2 == 0 => Expression::Redirect { port: register(1) },
+            "match" => Expression::Match {
+                name: what.text(1)?,
+                revision: what.number(2)?,
+                settings: what.get(3)?.to_vec(),
+            },
             _ => return None,
         })
     }
@@ -323,6 +333,7 @@ mod tests {
             Expression::Translate { kind: Nat::Source, family: Family::Ipv4, address: a, port: None },
             Expression::Redirect { port: Some(a) },
             Expression::Redirect { port: None },
+            Expression::Match { name: "comment".into(), revision: 0, settings: b"words\0".into() },
         ];
         assert_eq!(read(Read(write(&all).as_slice())), all);
     }

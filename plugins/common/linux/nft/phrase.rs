@@ -147,6 +147,18 @@ pub fn link_name_in(key: Meta, set: &str) -> [Expression; 2] {
     [Expression::Meta { key, to: FIRST }, look]
 }
 
+/// `iifname . oifname vmap @map`: the links that a packet comes and leaves by decide together.
+pub fn link_names_decide(map: &str) -> [Expression; 3] {
+    // A link's name fills four registers.
+    let behind = Register::word(4);
+    let (set, to) = (map.to_owned(), Some(Register::VERDICT));
+    [
+        Expression::Meta { key: Meta::InputName, to: FIRST },
+        Expression::Meta { key: Meta::OutputName, to: behind },
+        Expression::Lookup { set, from: FIRST, to, unless: false },
+    ]
+}
+
 /// `iifname . ether saddr != @set`, in the family `bridge`: what a set of links and their addresses does not have.
 pub fn link_and_ether_source_not_in(set: &str) -> [Expression; 3] {
     // A link's name fills four registers.
@@ -259,7 +271,16 @@ fn change_ct_mark(bits: u32, to: u32) -> [Expression; 3] {
 
 /// `meta mark set meta mark or <bits>`.
 pub fn set_mark(bits: u32) -> [Expression; 3] {
-    let (mask, flip) = ((!bits).to_ne_bytes().into(), bits.to_ne_bytes().into());
+    change_mark(bits, bits)
+}
+
+/// `meta mark set meta mark and <all but these bits>`.
+pub fn clear_mark(bits: u32) -> [Expression; 3] {
+    change_mark(bits, 0)
+}
+
+fn change_mark(bits: u32, to: u32) -> [Expression; 3] {
+    let (mask, flip) = ((!bits).to_ne_bytes().into(), to.to_ne_bytes().into());
     [
         Expression::Meta { key: Meta::Mark, to: FIRST },
         Expression::Bits { register: FIRST, mask, flip },

@@ -1,0 +1,68 @@
+//! `firewall`: the packets of a container pass the host's own rules, and networks can be kept from each other.
+//!
+//! - [`conf`]: the configuration, as written and as meant;
+//! - [`plan`]: what ADD will do, decided before anything is touched;
+//! - [`layout`]: the names, rules and elements in the kernel;
+//! - [`admit`], [`release`]: elements come and go;
+//! - [`add`], [`del`], [`check`]: the verbs.
+
+use cni::Plugin;
+use cni::attach::Attached;
+use cni::call::{Add, Call, Check, Del, Gc};
+use cni::error::{Code, Error, OrFail, Result};
+use linux::nft::Nft;
+
+use crate::attachment::gate::MARK_BIT;
+
+pub mod conf;
+pub mod layout;
+pub mod plan;
+
+pub mod admit;
+pub mod release;
+
+pub mod add;
+pub mod check;
+pub mod del;
+
+/// The plugin.
+pub struct Firewall;
+
+impl Plugin for Firewall {
+    type Conf = conf::Raw;
+    /// Everything is done on the host.
+    const ENTERS: bool = false;
+
+    fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
+        add::add(add, conf)
+    }
+
+    fn del(del: &Del, _: conf::Raw) -> Result<()> {
+        del::del(del)
+    }
+
+    fn check(check: &Check, conf: conf::Raw) -> Result<()> {
+        check::check(check, conf)
+    }
+
+    fn status(_: &Call, conf: conf::Raw) -> Result<()> {
+        let conf = conf::Conf::meant(conf)?;
+        let isolates = conf.policy == conf::IngressPolicy::Isolated;
+        let usable =
+            open().and_then(|nft| admit::rehearse(&nft, isolates, conf.mark_bit.unwrap_or(MARK_BIT)));
+        usable.map_err(|error| {
+            Error::new(Code::NOT_AVAILABLE, format!("firewall cannot work: {}", error.msg()))
+        })
+    }
+
+    fn gc(gc: &Gc, _: conf::Raw) -> Result<()> {
+        del::gc(gc)
+    }
+}
+
+/// A conversation with nf_tables, which is there.
+fn open() -> Result<Nft> {
+    // The question makes sure that the socket leads somewhere.
+    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
+    opened.doing(|| "open nf_tables for firewall".into())
+}
