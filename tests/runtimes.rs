@@ -3,6 +3,7 @@
 //! The runtimes need real root (`JACKFIELD_LAB=root`, which `make test` runs), and their Debian packages, which `make` installs.
 //! They run inside a world as every test does, so what they leave behind is seen.
 
+mod containerd;
 mod node;
 mod podman;
 mod recorded;

@@ -29,15 +29,16 @@ until ip -6 route get 2001:db8:100::1 && ip -netns outside -6 route get 2001:db8
 /// An image whose container says its host's name to everybody who asks on port 80: one layer with a static busybox, in the
 /// form of `docker save`, which podman, buildah and containerd read alike.
 const IMAGE: &str = r#"
-cd /run/lab && mkdir -p rootfs/bin rootfs/www rootfs/proc rootfs/sys rootfs/dev rootfs/etc rootfs/tmp image
+cd /run/lab && mkdir -p rootfs/bin rootfs/www/cgi-bin rootfs/proc rootfs/sys rootfs/dev rootfs/etc rootfs/tmp image
 cp /bin/busybox rootfs/bin
 for name in sh sleep httpd wget ping ip cat hostname; do ln -s busybox rootfs/bin/$name; done
+printf '#!/bin/sh\necho; hostname\n' > rootfs/www/cgi-bin/index.cgi && chmod 755 rootfs/www/cgi-bin/index.cgi
 tar --owner=0 --group=0 -C rootfs -cf image/layer.tar .
 layer=$(sha256sum image/layer.tar | cut -d ' ' -f 1)
 case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machine=$(uname -m) ;; esac
 cat > image/config.json << END
 {"architecture": "$machine", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}, "config": {
-  "Env": ["PATH=/bin"], "Cmd": ["/bin/sh", "-c", "hostname > /www/index.html; exec httpd -f -h /www"]}}
+  "Env": ["PATH=/bin"], "Cmd": ["/bin/httpd", "-f", "-h", "/www"]}}
 END
 echo '[{"Config": "config.json", "RepoTags": ["localhost/web:1"], "Layers": ["layer.tar"]}]' > image/manifest.json
 tar -C image -cf image.tar manifest.json config.json layer.tar"#;
@@ -75,16 +76,6 @@ impl<'h> Node<'h> {
     pub fn page_seen_from_outside(&self, at: &str) -> Option<String> {
         let output = self.outside.try_sh(&format!("timeout 3 busybox wget -q -O - http://{at}/"));
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
-    }
-
-    /// Takes plugins that this build does not have out of the lists in a folder.
-    pub fn leaves_out_what_is_missing(&self, folder: &str) {
-        if !self.program("firewall").exists() {
-            let without = r#"jq 'del(.plugins[] | select(.type == "firewall"))'"#;
-            self.sh(&format!(
-                "cd {folder} && for list in *.conflist; do {without} $list > new && mv new $list; done"
-            ));
-        }
     }
 
     /// The neighbour.

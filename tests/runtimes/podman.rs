@@ -69,7 +69,6 @@ impl<'h> Podman<'h> {
     /// Makes a network of that name. podman takes the next free bridge, `cni-podman1` first.
     fn makes_network(&self, name: &str, options: &str) {
         self.does(&format!("network create {options} {name}"));
-        self.leaves_out_what_is_missing("/etc/cni/net.d");
     }
 
     /// Runs a container of that name, which serves a page with its name.

@@ -50,7 +50,9 @@ fn mac(place: &Pod, link: &str) -> Value {
 #[test]
 fn podman_asks_each_plugin_for_its_versions_and_says_dummy_everywhere() {
     lab(|host| {
-        for program in ["bridge", "portmap", "tuning", "host-local", "loopback", "ptp", "bandwidth"] {
+        for program in
+            ["bridge", "portmap", "firewall", "tuning", "host-local", "loopback", "ptp", "bandwidth"]
+        {
             let call = host.call(program, "VERSION", &json!({"cniVersion": "1.0.0"}));
             let dummies = ["CNI_NETNS", "CNI_IFNAME", "CNI_PATH"];
             let call = dummies.iter().fold(call, |call, name| call.env(name, "dummy"));
