@@ -1,7 +1,9 @@
 //! `portmap`: ports of the host lead to a container. Whoever asks tells, and `nft`.
 
+mod backends;
 mod claims;
 mod input;
+mod iptables;
 mod release;
 mod rules;
 mod sources;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use crate::lab::attach::Attach;
 use crate::lab::conf;
 use crate::lab::host::{Host, Pod};
+use crate::lab::iptables::Iptables;
 use crate::lab::outcome::Outcome;
 use crate::lab::world::Need;
 
@@ -113,4 +116,10 @@ impl<'h> Container<'h> {
 pub fn listed(host: &Host) -> Vec<Value> {
     let program = host.program("portmap");
     serde_json::from_str(&host.sh(&format!("{} --list --json", program.display()))).unwrap()
+}
+
+/// What is left of ports by iptables: all but the rules' counters.
+pub fn seen(host: &Host) -> [String; 3] {
+    let files = host.sh("ls -R /run/jackfield; cat /proc/sys/net/ipv4/conf/*/route_localnet");
+    [Iptables::Nft.listing(host), host.sh("iptables -t mangle -S; ip link"), files]
 }

@@ -38,9 +38,15 @@ use std::net::IpAddr;
 
 use cni::call::Attachment;
 use cni::error::{OrFail, Result};
-use linux::nft::Nft;
+use linux::nft::batch::Batch;
+use linux::nft::object::Table;
+use linux::nft::{Family, Nft};
 
-pub(super) use self::names::{chain, comment};
+pub(super) use self::names::chain;
+pub use self::names::comment;
+
+/// The table of addresses.
+const NAT: &str = "nat";
 
 /// Removes what iptables-nft and `nft` wrote, in one batch. Where there is nothing, this costs three questions.
 ///
@@ -59,7 +65,7 @@ pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Resul
 /// # Errors
 /// What the program says; then nothing was changed. One that is not installed has written nothing.
 pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
-    legacy::remove(names::POSTROUTING, &chain(attachment), addresses)
+    legacy::remove(NAT, names::POSTROUTING, &chain(attachment), addresses)
         .doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
 }
 
@@ -76,6 +82,40 @@ pub fn remove_ports(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) ->
         .doing(|| format!("failed to remove the published ports that another plugin wrote for {attachment}"))
 }
 
+/// The same for the rules by iptables alone, whoever has told it.
+///
+/// # Errors
+/// What the kernel says; then nothing was changed.
+pub fn remove_ports_by_iptables(nft: &Nft, attachment: &Attachment) -> Result<()> {
+    ports::remove_chains(nft, attachment)
+        .doing(|| format!("failed to remove the published ports of {attachment}"))
+}
+
+/// The chain of iptables that has an attachment's published ports.
+pub fn ports_chain(attachment: &Attachment) -> String {
+    let [(_, start), _] = names::PORTS;
+    names::ports_chain(start, attachment)
+}
+
+/// Removes a chain of iptables, and what leads there from another one of its table, in both of the tables that may be meant.
+/// It is one for IPv4.
+///
+/// # Errors
+/// What the kernel or the program says.
+pub fn remove_chain(nft: Option<&Nft>, table: &str, from: &str, chain: &str) -> Result<()> {
+    let by_nft = |nft: &Nft| {
+        nft.settle(|| {
+            let mut batch = Batch::new();
+            let table = Table { family: Family::Ipv4, name: table };
+            rules::leave_chain(nft, &mut batch, table, from, chain, &[])?;
+            Ok(batch)
+        })
+    };
+    let doing = || format!("failed to remove chain {chain} of table {table}");
+    nft.map_or(Ok(()), by_nft).doing(doing)?;
+    legacy::remove(table, from, chain, &[]).doing(doing)
+}
+
 /// Removes the rules of published ports that iptables-legacy wrote. Where its tables are not in use, this costs a look into
 /// /proc.
 ///
@@ -83,7 +123,7 @@ pub fn remove_ports(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) ->
 /// What the program says; then nothing was changed.
 pub fn remove_legacy_ports(attachment: &Attachment) -> Result<()> {
     names::PORTS.into_iter().try_for_each(|(from, start)| {
-        legacy::remove(from, &names::ports_chain(start, attachment), &[]).doing(|| {
+        legacy::remove(NAT, from, &names::ports_chain(start, attachment), &[]).doing(|| {
             format!("failed to remove the iptables-legacy rules of published ports of {attachment}")
         })
     })

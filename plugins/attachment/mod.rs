@@ -10,6 +10,7 @@
 //! - [`gate`]: the way through the administrator's own rules; [`allowed`]: what has it, as records say;
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
+//! - [`published`]: who has ports by iptables, and their end;
 //! - [`life`]: what an attachment's life hangs by, where a plugin comes behind others;
 //! - [`forwarding`]: the host forwards packets; [`localnet`]: packets for 127.0.0.0/8 come and go by a link;
 //! - [`lease`]: what IPAM gave, and when it goes back;
@@ -34,6 +35,7 @@ pub mod mark;
 pub mod masquerade;
 pub mod mtu;
 pub mod pair;
+pub mod published;
 pub mod purge;
 pub mod record;
 pub mod release;

@@ -16,8 +16,9 @@ use linux::nft::{Family, Nft};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
+use crate::attachment::record::Record;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
-use crate::attachment::{gate, host_end, localnet, masquerade, ruleset};
+use crate::attachment::{gate, host_end, localnet, masquerade, published, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
 const TABLES: [Table<'static>; 2] =
@@ -62,7 +63,9 @@ fn forbid_loopback(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>>
     if !goes && nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some() {
         return Ok(Vec::new());
     }
-    let links = localnet::ours();
+    let needed = published::links();
+    let mut links = localnet::ours();
+    links.retain(|link| !needed.contains(link));
     if !rehearse {
         links
             .iter()
@@ -123,10 +126,26 @@ fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<Str
         let goes = is_stale()?;
         if goes && let Some(record) = &record {
             masquerade::end_stale(record)?;
+            unpublish(record)?;
         }
         Ok(goes)
     });
     Ok((outcome? == Outcome::Removed).then_some(line))
+}
+
+/// Ends the ports that are published by iptables.
+fn unpublish(record: &Record) -> Result<()> {
+    let owner = record.attachment.owner();
+    if !published::has(&owner) {
+        return Ok(());
+    }
+    let _turn = published::turn()?;
+    let nft = ruleset::open_if_any()?;
+    published::remove_rules(nft.as_ref(), &record.attachment)?;
+    // As long as our own table is there, it may be needed for a port in it.
+    let table = |nft: &Nft| nft.table(ruleset::TABLE);
+    let is_there = nft.as_ref().map_or(Ok(None), table).doing(|| "look up our table".into())?.is_some();
+    published::leave(nft.as_ref(), &owner, |_| is_there)
 }
 
 /// What a table holds.

@@ -25,7 +25,7 @@ use crate::attachment::masquerade::Backend;
 use crate::attachment::{mark, whole};
 
 /// Where the records are.
-const FOLDER: &str = "/run/jackfield/attachments";
+pub(super) const FOLDER: &str = "/run/jackfield/attachments";
 
 /// The layout of what we write. A reader knows all earlier ones.
 const LAYOUT: u32 = 1;

@@ -6,16 +6,19 @@ use std::rc::Rc;
 use cni::attach::{Attached, Trail, attach};
 use cni::call::{Add, Attachment};
 use cni::error::{Error, OrFail, Result};
+use cni::name::NetworkName;
 use cni::result::Success;
 use ipnetwork::IpNetwork;
 use linux::nft::Nft;
 use linux::rtnl::Rtnl;
 
 use crate::attachment::life::Life;
+use crate::attachment::published;
 use crate::attachment::record::{self, Written};
-use crate::portmap::claim::{AT_ONCE, Claimant, Made};
-use crate::portmap::conf::{Conf, Raw, Snat};
+use crate::portmap::claim::{self, AT_ONCE, Claimant, Made};
+use crate::portmap::conf::{By, Conf, Raw, Snat, Words};
 use crate::portmap::holder::{self, Claims, Line};
+use crate::portmap::iptables::{self, rivals};
 use crate::portmap::key::{Key, Range};
 use crate::portmap::layout::Way;
 use crate::portmap::plan::{Plan, plan, subnet};
@@ -31,7 +34,30 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
         return Err(Error::config("must be called as chained plugin")
             .details("there is no prevResult, so nobody has attached the container"));
     };
-    let plan = plan(&conf, &add.attachment, &prev);
+    if conf.mappings.is_empty() {
+        return attach(|_| Ok(prev));
+    }
+    match &conf.by {
+        By::Iptables(words) => iptables::add(add, &conf, words, prev),
+        By::Nftables(_) => by_nftables(add, &conf, prev),
+        By::Either => {
+            let error = match by_nftables(add, &conf, prev.clone()) {
+                Err(error) if !is_usable(&add.call.network, &conf) => error,
+                outcome => return outcome,
+            };
+            iptables::add(add, &conf, &Words::default(), prev)
+                .map_err(|other| other.details(format!("by nftables: {}", error.msg())))
+        }
+    }
+}
+
+/// Whether nf_tables can do it.
+fn is_usable(network: &NetworkName, conf: &Conf) -> bool {
+    open().and_then(|nft| claim::rehearse(&nft, network, conf)).is_ok()
+}
+
+fn by_nftables(add: &Add, conf: &Conf, prev: Success) -> Result<Attached> {
+    let plan = plan(conf, &add.attachment, &prev);
     if plan.is_empty() {
         return attach(|_| Ok(prev));
     }
@@ -68,6 +94,33 @@ fn claims(plan: &Plan) -> Claims {
     Claims { ports: Range::all(&plan.keys()), addresses }
 }
 
+/// The record comes first. `lines` is what it is to say, after what it has said until now; which comes back.
+///
+/// # Errors
+/// Another ADD of the attachment is under way; what the file system says.
+pub fn write_down(
+    trail: &mut Trail,
+    attachment: &Attachment,
+    life: Life,
+    lines: impl FnOnce(&[Line]) -> Vec<Line>,
+) -> Result<Vec<Line>> {
+    let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
+    let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
+    // Until all is answered, or undone, nobody else gets at what this ADD makes.
+    let (held, is_first, whose) = (claim.held()?, before.is_none(), attachment.clone());
+    trail.undo(move || {
+        let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
+        drop(held);
+        removed
+    });
+    trail.step(|| claim.note_life(life))?;
+    let older = before.map(|before| before.lines).unwrap_or_default();
+    for line in lines(&older) {
+        trail.step(|| claim.note(&line))?;
+    }
+    Ok(older)
+}
+
 struct Publishing<'a> {
     attachment: &'a Attachment,
     plan: &'a Plan,
@@ -79,6 +132,10 @@ struct Publishing<'a> {
 impl Publishing<'_> {
     fn publish(&self, trail: &mut Trail, life: Life, prev: Success) -> Result<Success> {
         let older = self.write_down(trail, life)?;
+        let claims = holder::claims(&older);
+        let beside_others = trail.step(published::beside_others)?;
+        let keys = self.plan.keys();
+        trail.step(|| rivals::before_nftables(self.host, &self.nft, self.attachment, &keys))?;
         let claimant = Claimant {
             nft: &self.nft,
             host: self.host,
@@ -96,42 +153,33 @@ impl Publishing<'_> {
             }
             new.extend(made.ports);
         }
+        drop(beside_others);
         for link in self.ways.iter().filter_map(|(_, way)| way.loopback_by.as_deref()) {
             // Its undo is that of the element: the last one to leave sees to it.
             trail.step(|| loopback::allow(link))?;
         }
         trail.step(|| flows::begin_anew(self.host, &new))?;
-        trail.step(|| self.leave_what_is_not_wanted_any_more(older.as_ref()))?;
+        trail.step(|| self.leave_what_is_not_wanted_any_more(claims))?;
+        if let Some(published) = holder::published(&older) {
+            let owner = self.attachment.owner();
+            trail.step(|| iptables::end(Some(&self.nft), self.attachment, Some(published)))?;
+            trail.step(|| record::append(PLUGIN, &owner, &Line::Published(None)))?;
+        }
         Ok(prev)
     }
 
-    /// The record comes first. A second ADD keeps in mind what the first one has claimed.
-    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Option<Claims>> {
-        let owner = self.attachment.owner();
-        let before: Option<Written<Line>> = record::written(PLUGIN, &owner);
-        let older = before.as_ref().and_then(|before| holder::claims(&before.lines)).cloned();
-        let mut claim = trail.step(|| record::Claim::make(PLUGIN, self.attachment))?;
-        // Until all is answered, or undone, nobody else gets at what this ADD makes.
-        let (held, is_first, attachment) = (claim.held()?, before.is_none(), self.attachment.clone());
-        trail.undo(move || {
-            let removed = if is_first { record::remove(PLUGIN, &attachment) } else { Ok(()) };
-            drop(held);
-            removed
-        });
-        trail.step(|| claim.note_life(life))?;
-        let mut all = claims(self.plan);
-        if let Some(older) = &older {
-            all.ports.extend(
-                older.ports.iter().filter(|range| !all.ports.contains(range)).cloned().collect::<Vec<_>>(),
-            );
-            all.addresses.extend(older.addresses.clone());
-        }
-        let heirs =
-            before.into_iter().flat_map(|before| before.lines).filter(|line| matches!(line, Line::Heir(_)));
-        for line in [Line::Claims(all)].into_iter().chain(heirs) {
-            trail.step(|| claim.note(&line))?;
-        }
-        Ok(older)
+    /// A second ADD keeps in mind what the first one has claimed.
+    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
+        write_down(trail, self.attachment, life, |older| {
+            let mut all = claims(self.plan);
+            if let Some(older) = holder::claims(older) {
+                let new = older.ports.iter().filter(|range| !all.ports.contains(range));
+                all.ports = all.ports.iter().chain(new).cloned().collect();
+                all.addresses.extend(older.addresses.clone());
+            }
+            let others = older.iter().filter(|line| !matches!(line, Line::Claims(_))).cloned();
+            [Line::Claims(all)].into_iter().chain(others).collect()
+        })
     }
 
     fn take_back_if_it_fails(&self, trail: &mut Trail, made: &Made) {

@@ -10,15 +10,16 @@ use linux::nft::object::Target;
 use linux::nft::verdict::Verdict;
 use linux::rtnl::Rtnl;
 
+use crate::attachment::record;
 use crate::attachment::ruleset::{Repair, TABLE, is_of};
 use crate::portmap::add::ways;
 use crate::portmap::claim::{Around, map_of, mark_bit};
-use crate::portmap::conf::{Conf, Raw};
-use crate::portmap::holder::{self, Holders, Standing};
+use crate::portmap::conf::{By, Conf, Raw, Words};
+use crate::portmap::holder::{self, Holders, Line, Standing};
 use crate::portmap::key::target;
 use crate::portmap::layout::{self, CONDITIONS, MARK_BIT, Way};
 use crate::portmap::plan::{Plan, plan};
-use crate::portmap::{loopback, open};
+use crate::portmap::{PLUGIN, iptables, loopback, open};
 
 /// Compares the kernel with what the configuration wants.
 ///
@@ -26,7 +27,17 @@ use crate::portmap::{loopback, open};
 /// The first thing that is missing or was changed, and what the kernel says.
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw)?;
-    let plan = plan(&conf, &check.attachment, &check.prev);
+    let written = record::written::<Line>(PLUGIN, &check.attachment.owner());
+    let is_by_iptables = written.is_some_and(|written| holder::published(&written.lines).is_some());
+    match &conf.by {
+        By::Iptables(words) => iptables::check(check, &conf, words),
+        By::Either if is_by_iptables => iptables::check(check, &conf, &Words::default()),
+        By::Either | By::Nftables(_) => by_nftables(check, &conf),
+    }
+}
+
+fn by_nftables(check: &Check, conf: &Conf) -> Result<()> {
+    let plan = plan(conf, &check.attachment, &check.prev);
     if plan.is_empty() {
         return Ok(());
     }
@@ -39,15 +50,8 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     if let Some(what) = missing {
         return Err(Error::internal(format!("the ports of {} are not published: {what}", check.attachment)));
     }
-    for link in ways.iter().filter_map(|(_, way)| way.loopback_by.as_deref()) {
-        if !loopback::is_allowed(link)? {
-            return Err(Error::internal(format!(
-                "127.0.0.1 does not lead to {}: route_localnet of {link} is 0",
-                check.attachment
-            )));
-        }
-    }
-    Ok(())
+    let mut links = ways.iter().filter_map(|(_, way)| way.loopback_by.as_deref());
+    links.try_for_each(|link| loopback::check(&check.attachment, link))
 }
 
 struct Looking<'a> {

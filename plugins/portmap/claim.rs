@@ -141,7 +141,7 @@ impl Claimant<'_> {
             let mut is_siblings = false;
             for (other, element) in around.meeting(key) {
                 match holders.standing(element, self.attachment)? {
-                    Standing::Living => return Ok(Some(conflict(key, other, element))),
+                    Standing::Living => return Ok(Some(conflict(key, other, &holder::name(element)))),
                     Standing::Sibling => {
                         is_siblings = true;
                         change.made.siblings.extend(ruleset::mark(element).map(|mark| mark.owner().clone()));
@@ -178,8 +178,8 @@ pub fn map_of(address: IpAddr) -> &'static str {
     WAYS.iter().find(|(of, ..)| *of == family).map_or("", |(_, map, _)| map)
 }
 
-fn conflict(wanted: &Key, held: &Key, element: &Element) -> Error {
-    let holder = holder::name(element);
+/// The error for a port that somebody has who lives.
+pub fn conflict(wanted: &Key, held: &Key, holder: &str) -> Error {
     Error::internal(format!("host port {wanted} is taken: {held} belongs to {holder}"))
         .details("the port is free again after the DEL of its holder, or when its link is gone")
 }
@@ -276,7 +276,7 @@ impl Around {
     }
 
     /// Everything that stands in the way of whoever wants this key.
-    fn meeting<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = (&'a Key, &'a Element)> {
+    pub fn meeting<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = (&'a Key, &'a Element)> {
         let narrower = self.at_one_address.get(key).into_iter().flatten().cloned();
         let keys = [Some(key.clone()), key.anywhere()].into_iter().flatten().chain(narrower);
         keys.filter_map(|key| self.found.get_key_value(&key))
@@ -361,9 +361,9 @@ pub fn rehearse(nft: &Nft, network: &NetworkName, conf: &Conf) -> Result<()> {
     for (chain, rules) in layout::frame(conf.mark_bit.unwrap_or(MARK_BIT)) {
         Repair::Make.write(&mut batch, table, &chain, &rules);
     }
-    for (space, condition) in spaces.iter().zip(&conf.conditions) {
+    for (space, condition) in spaces.iter().zip(conf.conditions()) {
         let Some(condition) = condition else { continue };
-        let space = Space::of(network, space.family(), Some(condition));
+        let space = Space::of(network, space.family(), Some(&condition.text));
         for map in layout::maps_of(&space) {
             batch.ensure_set(table, &map);
         }

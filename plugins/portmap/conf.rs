@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use cni::error::{Code, Error, Result};
+use cni::error::{Error, Result};
 use linux::nft::Family;
 use serde::{Deserialize, Serialize};
 
 use crate::portmap::condition::Condition;
+use crate::portmap::iptables::words;
 
 /// As written: the keys of the Go plugin, 1.9.1.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,16 +46,37 @@ struct RawMapping {
 pub struct Conf {
     /// Whose connections get the host's address as their source.
     pub snat: Snat,
-    /// The bit of a connection's mark that is used for it, if the administrator has chosen one.
+    /// The bit of a mark that is used for it, if the administrator has chosen one.
     pub mark_bit: Option<u8>,
-    /// Which packets may use the ports, for IPv4 and for IPv6; `None` is all of them.
-    pub conditions: [Option<Condition>; 2],
+    /// Who keeps the rules, and which packets may use the ports.
+    pub by: By,
     /// The ports. No two of them overlap.
     pub mappings: Vec<Mapping>,
 }
 
+/// Who keeps the rules. Where a configuration says something for one of them alone, it is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The kernel's nf_tables, and iptables where it has none.
+    Either,
+    /// nf_tables; with conditions for IPv4 and for IPv6, of which `None` is none.
+    Nftables([Option<Condition>; 2]),
+    /// iptables.
+    Iptables(Words),
+}
+
+/// What iptables is told in its own words.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Words {
+    /// The chain of somebody else that marks what is to be masqueraded.
+    pub mark_chain: Option<String>,
+    /// Matches for IPv4 and for IPv6.
+    pub conditions: [Vec<String>; 2],
+}
+
 /// Whose connections to a published port get the host's address as their source.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Snat {
     /// Nobody's.
     None,
@@ -143,20 +165,25 @@ impl Conf {
     /// What the configuration of this call means.
     ///
     /// # Errors
-    /// [`Code::CONFIG`] with key and value, for what makes no sense; [`Code::UNSUPPORTED_FIELD`] for what only iptables can
-    /// do.
+    /// [`cni::error::Code::CONFIG`] with key and value, for what makes no sense.
     pub fn meant(raw: Raw) -> Result<Conf> {
         let mark_bit = mark_bit(&raw)?;
-        refuse_iptables(&raw)?;
-        let v4 = Condition::read("conditionsV4", Family::Ipv4, &raw.conditions_v4)?;
-        let v6 = Condition::read("conditionsV6", Family::Ipv6, &raw.conditions_v6)?;
+        let by = by(&raw)?;
         let snat = match (raw.snat.unwrap_or(true), raw.masq_all) {
             (false, _) => Snat::None,
             (true, false) => Snat::Local,
             (true, true) => Snat::All,
         };
         let mappings = mappings(&raw.runtime_config.port_mappings)?;
-        Ok(Conf { snat, mark_bit, conditions: [v4, v6], mappings })
+        Ok(Conf { snat, mark_bit, by, mappings })
+    }
+
+    /// The conditions that nf_tables has to look at, for IPv4 and for IPv6.
+    pub fn conditions(&self) -> [Option<&Condition>; 2] {
+        match &self.by {
+            By::Nftables(conditions) => conditions.each_ref().map(Option::as_ref),
+            By::Either | By::Iptables(_) => [None, None],
+        }
     }
 }
 
@@ -182,38 +209,52 @@ fn mark_bit(raw: &Raw) -> Result<Option<u8>> {
 
 /// What a condition is written for tells its first letter, as in the Go plugin.
 fn is_for_iptables(words: &[String]) -> bool {
-    words.first().is_some_and(|word| word.starts_with(['-', '!']))
+    words.iter().find(|word| !word.is_empty()).is_some_and(|word| word.starts_with(['-', '!']))
 }
 
-fn refuse_iptables(raw: &Raw) -> Result<()> {
-    let chain = raw.external_set_mark_chain.as_deref().unwrap_or_default();
+fn by(raw: &Raw) -> Result<By> {
+    let chain = raw.external_set_mark_chain.as_deref().filter(|chain| !chain.is_empty());
     let conditions = [("conditionsV4", &raw.conditions_v4), ("conditionsV6", &raw.conditions_v6)];
-    let mut of_iptables: Vec<&str> = Vec::new();
-    of_iptables.extend((!chain.is_empty()).then_some("externalSetMarkChain"));
-    of_iptables.extend(conditions.iter().filter(|(_, words)| is_for_iptables(words)).map(|(key, _)| *key));
-    let of_nftables = conditions
-        .iter()
-        .filter(|(_, words)| words.first().is_some_and(|word| !word.is_empty()) && !is_for_iptables(words));
-    let of_nftables: Vec<&str> = of_nftables.map(|(key, _)| *key).collect();
+    let says = |words: &[String]| words.iter().any(|word| !word.is_empty());
+    let speaking = |for_iptables: bool| {
+        conditions.iter().filter(move |(_, words)| says(words) && is_for_iptables(words) == for_iptables)
+    };
+    let mut of_iptables: Vec<&str> = chain.map(|_| "externalSetMarkChain").into_iter().collect();
+    of_iptables.extend(speaking(true).map(|(key, _)| *key));
+    let of_nftables: Vec<&str> = speaking(false).map(|(key, _)| *key).collect();
     let contradiction = |backend, other, keys: &[&str]| {
         let keys = keys.join(" ");
         Err(Error::config(format!(
             "{backend} backend was requested but configuration contains {other}-specific options [{keys}]"
         )))
     };
-    let unsupported = |what: String| {
-        Err(Error::new(Code::UNSUPPORTED_FIELD, format!("{what}: portmap by iptables is not supported yet"))
-            .details("\"nftables\" is what portmap uses where no backend is named"))
-    };
     match raw.backend.as_deref().unwrap_or_default() {
         "nftables" if !of_iptables.is_empty() => contradiction("nftables", "iptables", &of_iptables),
         "iptables" if !of_nftables.is_empty() => contradiction("iptables", "nftables", &of_nftables),
-        "iptables" => unsupported("backend \"iptables\"".into()),
-        "" | "nftables" if of_iptables.is_empty() => Ok(()),
-        "" | "nftables" => unsupported(format!("[{}]", of_iptables.join(" "))),
+        "" if !of_iptables.is_empty() && !of_nftables.is_empty() => {
+            let [iptables, nftables] = [of_iptables, of_nftables].map(|keys| keys.join(" "));
+            let text = format!("[{iptables}] is for iptables, and [{nftables}] for nftables");
+            Err(Error::config(text).details("one backend keeps the rules of both families"))
+        }
+        "" if of_iptables.is_empty() && of_nftables.is_empty() => Ok(By::Either),
+        "" | "iptables" if of_nftables.is_empty() => by_iptables(raw, chain).map(By::Iptables),
+        "" | "nftables" => Ok(By::Nftables([
+            Condition::read("conditionsV4", Family::Ipv4, &raw.conditions_v4)?,
+            Condition::read("conditionsV6", Family::Ipv6, &raw.conditions_v6)?,
+        ])),
         other => Err(Error::config(format!("unrecognized backend {other:?}"))
             .details("backend is \"nftables\" or \"iptables\"")),
     }
+}
+
+fn by_iptables(raw: &Raw, chain: Option<&str>) -> Result<Words> {
+    Ok(Words {
+        mark_chain: chain.map(words::chain).transpose()?,
+        conditions: [
+            words::matches("conditionsV4", &raw.conditions_v4)?,
+            words::matches("conditionsV6", &raw.conditions_v6)?,
+        ],
+    })
 }
 
 /// At which address a port is taken, or at any; and by which mapping.
@@ -280,6 +321,7 @@ fn host_address(text: &str) -> Result<HostAddress, &'static str> {
 #[cfg(test)]
 mod tests {
     use cni::decode::decode;
+    use cni::error::Code;
     use cni::value::Value;
 
     use super::*;
@@ -295,7 +337,7 @@ mod tests {
     #[test]
     fn without_a_key_everything_is_as_in_the_go_plugin() {
         let conf = meant("").unwrap();
-        let none = Conf { snat: Snat::Local, mark_bit: None, conditions: [None, None], mappings: vec![] };
+        let none = Conf { snat: Snat::Local, mark_bit: None, by: By::Either, mappings: vec![] };
         assert_eq!(conf, none);
         assert_eq!(meant(r#""snat":false,"masqAll":true"#).unwrap().snat, Snat::None);
         assert_eq!(
@@ -367,28 +409,44 @@ mod tests {
 
     #[test]
     fn what_belongs_to_iptables_is_named() {
-        for (keys, code, words) in [
-            (r#""externalSetMarkChain":"X","markMasqBit":5"#, Code::CONFIG, "Cannot specify"),
-            (r#""markMasqBit":32"#, Code::CONFIG, "MasqMarkBit must be between 0 and 31"),
-            (r#""markMasqBit":-1"#, Code::CONFIG, "MasqMarkBit must be between 0 and 31"),
-            (r#""backend":"pf""#, Code::CONFIG, "unrecognized backend \"pf\""),
+        for (keys, words) in [
+            (r#""externalSetMarkChain":"X","markMasqBit":5"#, "Cannot specify"),
+            (r#""markMasqBit":32"#, "MasqMarkBit must be between 0 and 31"),
+            (r#""markMasqBit":-1"#, "MasqMarkBit must be between 0 and 31"),
+            (r#""backend":"pf""#, "unrecognized backend \"pf\""),
             (
                 r#""backend":"nftables","conditionsV6":["!","-s","fd00::/8"]"#,
-                Code::CONFIG,
                 "nftables backend was requested but configuration contains iptables-specific options [conditionsV6]",
             ),
             (
                 r#""backend":"iptables","conditionsV4":["ip","saddr","10.0.0.0/8"]"#,
-                Code::CONFIG,
                 "iptables backend was requested but configuration contains nftables-specific options [conditionsV4]",
             ),
-            (r#""backend":"iptables""#, Code::UNSUPPORTED_FIELD, "backend \"iptables\""),
-            (r#""externalSetMarkChain":"X""#, Code::UNSUPPORTED_FIELD, "externalSetMarkChain"),
-            (r#""conditionsV4":["-s","10.0.0.0/8"]"#, Code::UNSUPPORTED_FIELD, "conditionsV4"),
+            (
+                r#""conditionsV4":["-s","10.0.0.0/8"],"conditionsV6":["ip6 saddr fd00::/8"]"#,
+                "[conditionsV4] is for iptables, and [conditionsV6] for nftables",
+            ),
+            (r#""conditionsV4":["-s","10.0.0.0/8","-j","ACCEPT"]"#, "conditionsV4: \"-j\" is no match"),
+            (r#""externalSetMarkChain":"-j""#, "externalSetMarkChain \"-j\""),
         ] {
             let error = meant(keys).unwrap_err();
-            assert_eq!(error.code(), code, "{keys}");
+            assert_eq!(error.code(), Code::CONFIG, "{keys}");
             assert!(error.msg().contains(words), "{keys} gives {}", error.msg());
         }
+    }
+
+    #[test]
+    fn a_backend_is_meant_that_is_named_or_spoken_to() {
+        let iptables = |keys: &str| matches!(meant(keys).unwrap().by, By::Iptables(_));
+        let nftables = |keys: &str| matches!(meant(keys).unwrap().by, By::Nftables(_));
+        assert_eq!(meant(r#""conditionsV4":[],"markMasqBit":5"#).unwrap().by, By::Either);
+        for keys in [
+            r#""backend":"iptables""#,
+            r#""externalSetMarkChain":"KUBE-MARK-MASQ""#,
+            r#""conditionsV6":["!","-s","fd00::/8"]"#,
+        ] {
+            assert!(iptables(keys), "{keys}");
+        }
+        assert!(nftables(r#""backend":"nftables""#) && nftables(r#""conditionsV4":["ip saddr 10.0.0.1"]"#));
     }
 }

@@ -9,13 +9,13 @@ use linux::nft::datatype::Part;
 
 use crate::attachment::record::Written;
 use crate::attachment::ruleset::{self, TABLE, is_of};
-use crate::attachment::{inherited, mark, record};
+use crate::attachment::{inherited, mark, published, record};
 use crate::portmap::claim::map_of;
 use crate::portmap::conf::{Conf, Raw};
 use crate::portmap::holder::{self, Line};
 use crate::portmap::key::Key;
 use crate::portmap::release::{self, Held};
-use crate::portmap::{PLUGIN, flows, loopback, plan};
+use crate::portmap::{PLUGIN, flows, iptables, loopback, plan};
 
 /// Takes the ports back. What somebody else has by now stays.
 ///
@@ -25,7 +25,12 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let (attachment, owner) = (&del.attachment, del.attachment.owner());
     let written: Option<Written<Line>> = record::written(PLUGIN, &owner);
-    if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
+    let published = written.as_ref().and_then(|written| holder::published(&written.lines));
+    let nft = faults.note(ruleset::open_if_any()).flatten();
+    if published.is_some() || published::has(&owner) {
+        faults.note(iptables::end(nft.as_ref(), attachment, published));
+    }
+    if let Some(nft) = nft {
         let gone = faults.note(known(&nft, del, raw, written.as_ref()).and_then(|known| match known {
             Some((keys, addresses)) => release::remove(&nft, &owner, &keys, &addresses),
             None => release::sweep(&nft, |mark| mark.is_of(&owner)),
@@ -54,7 +59,16 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
 pub fn gc(gc: &Gc) -> Result<()> {
     let Some(is_stale) = mark::stale(gc) else { return Ok(()) };
     let (records, mut faults) = record::stale(PLUGIN, gc);
-    if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
+    let nft = faults.note(ruleset::open_if_any()).flatten();
+    for stale in &records {
+        let owner = stale.attachment.owner();
+        if published::has(&owner) {
+            let written: Option<Written<Line>> = record::written(PLUGIN, &owner);
+            let published = written.as_ref().and_then(|written| holder::published(&written.lines));
+            faults.note(iptables::end(nft.as_ref(), &stale.attachment, published));
+        }
+    }
+    if let Some(nft) = nft {
         let gone = faults.note(release::sweep(&nft, is_stale));
         faults.note(end_flows(&gone.unwrap_or_default()));
     }
@@ -83,7 +97,9 @@ fn known(
 ) -> Result<Option<(Vec<Key>, Vec<IpAddr>)>> {
     if let Some(written) = written {
         let claims = holder::claims(&written.lines).filter(|_| !written.is_torn);
-        return Ok(claims.map(|claims| (claims.keys(), claims.addresses.clone())));
+        let is_by_iptables = holder::published(&written.lines).is_some();
+        let nothing = is_by_iptables.then(|| (Vec::new(), Vec::new()));
+        return Ok(claims.map(|claims| (claims.keys(), claims.addresses.clone())).or(nothing));
     }
     let mut addresses = addresses_of(del);
     match Conf::meant(raw.clone()) {

@@ -10,9 +10,9 @@ use linux::nft::object::Element;
 use linux::rtnl::Rtnl;
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::mark::{self, Mark};
-use crate::attachment::{record, ruleset};
+use crate::attachment::{mark, record, ruleset};
 use crate::portmap::PLUGIN;
+use crate::portmap::iptables::rules::Published;
 use crate::portmap::key::{Key, Range};
 
 /// A line of our records.
@@ -24,6 +24,8 @@ pub enum Line {
     /// The owner of another attachment of the same container that wants some of the same ports, and gets them when this one
     /// ends: podman sends the same list for every network of a container.
     Heir(String),
+    /// What the attachment is about to publish by iptables. The last such line counts, and may say that it is nothing.
+    Published(Option<Published>),
 }
 
 /// What an attachment claims.
@@ -37,6 +39,11 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Nothing is claimed.
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.addresses.is_empty()
+    }
+
     /// Its ports, one by one.
     pub fn keys(&self) -> Vec<Key> {
         self.ports.iter().flat_map(Range::keys).collect()
@@ -78,38 +85,51 @@ impl Holders<'_> {
         if let Some(known) = self.seen.borrow().get(mark.owner()) {
             return Ok(*known);
         }
-        let standing = self.look(&mark, attachment)?;
+        let standing = standing(self.host, mark.owner(), attachment)?;
         self.seen.borrow_mut().insert(mark.owner().clone(), standing);
         Ok(standing)
     }
+}
 
-    fn look(&self, mark: &Mark, attachment: &Attachment) -> Answer<Standing> {
-        if mark.is_of(&attachment.owner()) {
-            return Ok(Standing::Same);
-        }
-        let record = record::of_owner(PLUGIN, mark.owner());
-        let lives = match record.as_ref().and_then(|record| record.life.as_ref()) {
-            Some(life) => life.goes_on(self.host)?,
-            // Without a record, only what we would have made can speak for it.
-            None => match mark::host_end_of(mark.owner()) {
-                Ok(link) => self.host.link_by_name(link.as_str())?.is_some(),
-                Err(_) => false,
-            },
-        };
-        Ok(match record {
-            _ if !lives => Standing::Gone,
-            Some(record) if record.attachment.container == attachment.container => Standing::Sibling,
-            _ => Standing::Living,
-        })
+/// What an owner is to an attachment.
+///
+/// # Errors
+/// What the kernel says.
+pub fn standing(host: &Rtnl, owner: &Owner, attachment: &Attachment) -> Answer<Standing> {
+    if *owner == attachment.owner() {
+        return Ok(Standing::Same);
     }
+    let record = record::of_owner(PLUGIN, owner);
+    let lives = match record.as_ref().and_then(|record| record.life.as_ref()) {
+        Some(life) => life.goes_on(host)?,
+        // Without a record, only what we would have made can speak for it.
+        None => match mark::host_end_of(owner) {
+            Ok(link) => host.link_by_name(link.as_str())?.is_some(),
+            Err(_) => false,
+        },
+    };
+    Ok(match record {
+        _ if !lives => Standing::Gone,
+        Some(record) if record.attachment.container == attachment.container => Standing::Sibling,
+        _ => Standing::Living,
+    })
 }
 
 /// What a record claims.
 pub fn claims(lines: &[Line]) -> Option<&Claims> {
     lines.iter().find_map(|line| match line {
         Line::Claims(claims) => Some(claims),
-        Line::Heir(_) => None,
+        Line::Heir(_) | Line::Published(_) => None,
     })
+}
+
+/// What a record publishes by iptables.
+pub fn published(lines: &[Line]) -> Option<&Published> {
+    let last = lines.iter().rev().find_map(|line| match line {
+        Line::Published(published) => Some(published.as_ref()),
+        Line::Claims(_) | Line::Heir(_) => None,
+    });
+    last.flatten()
 }
 
 /// Who gets what an owner leaves, as his record says.
@@ -117,7 +137,7 @@ pub fn heirs(owner: &Owner) -> Vec<Owner> {
     let lines = record::written::<Line>(PLUGIN, owner).map(|written| written.lines).unwrap_or_default();
     let heir = |line| match line {
         Line::Heir(owner) => Owner::read(&owner),
-        Line::Claims(_) => None,
+        Line::Claims(_) | Line::Published(_) => None,
     };
     lines.into_iter().filter_map(heir).collect()
 }

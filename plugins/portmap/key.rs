@@ -9,7 +9,6 @@ use linux::nft::datatype::{Part, concatenated};
 use linux::nft::object::{Element, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::portmap::condition::Condition;
 use crate::portmap::conf::Protocol;
 use crate::portmap::layout;
 
@@ -25,9 +24,9 @@ pub struct Space {
 }
 
 impl Space {
-    /// The space of a network that may set a condition.
-    pub fn of(network: &NetworkName, family: Family, condition: Option<&Condition>) -> Space {
-        let hash = |condition: &Condition| layout::hash(&format!("{network}\n{family}\n{}", condition.text));
+    /// The space of a network that may set a condition, which is known by its text.
+    pub fn of(network: &NetworkName, family: Family, condition: Option<&str>) -> Space {
+        let hash = |condition: &str| layout::hash(&format!("{network}\n{family}\n{condition}"));
         Space { v6: family == Family::Ipv6, condition: condition.map(hash) }
     }
 

@@ -1,13 +1,16 @@
 //! `portmap --list`: who has which port.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use cni::call::Owner;
 use cni::error::{Code, Error, OrFail, Result};
 use linux::nft::object::Element;
 use serde::Serialize;
 
-use crate::attachment::{record, ruleset};
+use crate::attachment::{published, record, ruleset};
 use crate::portmap::PLUGIN;
+use crate::portmap::holder::{self, Line};
+use crate::portmap::key::Key;
 use crate::portmap::release::{self, Held};
 
 /// One port.
@@ -28,6 +31,9 @@ struct Row {
     network: String,
     container: String,
     ifname: String,
+    /// Who keeps its rules, where that is not nftables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'static str>,
 }
 
 /// The page that a person has asked for.
@@ -46,6 +52,7 @@ pub fn page(words: &[String]) -> Result<String> {
         None => Vec::new(),
     };
     let mut rows: Vec<Row> = held.iter().filter_map(row).collect();
+    rows.extend(published::all().iter().flat_map(rows_by_iptables));
     rows.sort();
     match is_json {
         true => serde_json::to_string_pretty(&rows).map(|text| text + "\n").doing(|| "write JSON".into()),
@@ -54,10 +61,23 @@ pub fn page(words: &[String]) -> Result<String> {
 }
 
 fn row(held: &Held) -> Option<Row> {
-    let (key, to) = held.port()?;
-    let [network, container, ifname] = owner(&held.element);
+    Some(row_of(held.port()?, owner(&held.element)))
+}
+
+/// What iptables knows of ports tells nobody whose they are; the record does.
+fn rows_by_iptables(owner: &Owner) -> Vec<Row> {
+    let Some(written) = record::written::<Line>(PLUGIN, owner) else { return Vec::new() };
+    let whose = &written.attachment;
+    let ports = holder::published(&written.lines).map(|published| published.ports(whose));
+    let names = || [whose.network.to_string(), whose.container.to_string(), whose.ifname.to_string()];
+    let rows = ports.into_iter().flatten().map(|port| row_of(port, names()));
+    rows.map(|row| Row { backend: Some("iptables"), ..row }).collect()
+}
+
+fn row_of((key, to): (Key, SocketAddr), [network, container, ifname]: [String; 3]) -> Row {
     let everywhere = if key.space.v6 { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0; 4]) };
-    Some(Row {
+    Row {
+        backend: None,
         host_port: key.port,
         protocol: key.protocol.to_string(),
         host_ip: key.host.unwrap_or(everywhere),
@@ -67,7 +87,7 @@ fn row(held: &Held) -> Option<Row> {
         network,
         container,
         ifname,
-    })
+    }
 }
 
 /// The names are whole in the record; the comment may have lost the end of the container's.

@@ -7,15 +7,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use cni::error::{OrFail, Result};
+use cni::call::Attachment;
+use cni::error::{Error, OrFail, Result};
 use linux::error::Result as Answer;
 use linux::nft::Nft;
 use linux::nft::object::Chain;
 use linux::rtnl::Rtnl;
 
-use crate::attachment::localnet;
 use crate::attachment::ruleset::TABLE;
-use crate::portmap::layout::{GUARD, Way};
+use crate::attachment::{localnet, published};
+use crate::portmap::layout::{GUARD, WAY, Way};
 
 /// The link that leads to a container; `None` if none does.
 ///
@@ -35,12 +36,18 @@ pub fn allow(link: &str) -> Result<()> {
     localnet::allow(link).doing(|| "unable to enable route_localnet".into())
 }
 
-/// Whether it may be.
+/// Whether it may be, on the link that leads to this container.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn is_allowed(link: &str) -> Result<bool> {
-    localnet::is_allowed(link).doing(|| "look at route_localnet".into())
+/// It may not; what the kernel says.
+pub fn check(attachment: &Attachment, link: &str) -> Result<()> {
+    match localnet::is_allowed(link).doing(|| "look at route_localnet".into())? {
+        true => Ok(()),
+        false => {
+            let text = format!("127.0.0.1 does not lead to {attachment}: route_localnet of {link} is 0");
+            Err(Error::internal(text))
+        }
+    }
 }
 
 /// Ends it on the links that only these chains need, before their chain and with it ours that drops packets may go. A
@@ -49,7 +56,8 @@ pub fn is_allowed(link: &str) -> Result<bool> {
 /// # Errors
 /// What the kernel says; a link that is gone needs nothing.
 pub fn leave(going: &[&Chain], staying: &[&Chain], ended: &mut BTreeSet<String>) -> Answer<()> {
-    let needed = links(staying);
+    let mut needed = links(staying);
+    needed.extend(published::links());
     for link in ended.iter().filter(|link| needed.contains(*link)) {
         unless_it_is_gone(localnet::allow(link))?;
     }
@@ -71,7 +79,20 @@ pub fn end_unguarded(nft: &Nft) -> Result<()> {
     if nft.chain(TABLE, GUARD).doing(doing)?.is_some() {
         return Ok(());
     }
-    localnet::ours().iter().try_for_each(|link| unless_it_is_gone(localnet::forbid(link))).doing(doing)
+    let needed = published::links();
+    let mut links = localnet::ours().into_iter().filter(|link| !needed.contains(link));
+    links.try_for_each(|link| unless_it_is_gone(localnet::forbid(&link))).doing(doing)
+}
+
+/// The links on which our own table needs it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn needed(nft: &Nft) -> Result<BTreeSet<String>> {
+    let chains = nft.chains(TABLE).doing(|| "look up the chains of published ports".into())?;
+    let chains: Vec<Chain> = chains.into_iter().map(|found| found.chain).collect();
+    let ways = chains.iter().filter(|chain| chain.name.starts_with(WAY));
+    Ok(links(&ways.collect::<Vec<_>>()))
 }
 
 /// The links of these chains.

@@ -5,6 +5,7 @@
 //! - [`layout`]: the names, rules and elements in the kernel; [`key`]: an element of a map, and who may have it;
 //! - [`claim`], [`release`]: elements come and go; [`holder`]: whose they are, and whether he lives;
 //! - [`loopback`]: 127.0.0.1 as a way to a container; [`flows`]: what has to begin anew;
+//! - [`iptables`]: all of it by that program, for those who insist;
 //! - [`add`], [`del`], [`check`]: the verbs; [`list`]: who has which port.
 
 use cni::Plugin;
@@ -12,6 +13,8 @@ use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
 use cni::error::{Code, Error, OrFail, Result};
 use linux::nft::Nft;
+
+use crate::portmap::conf::By;
 
 pub mod condition;
 pub mod conf;
@@ -27,6 +30,8 @@ pub mod release;
 
 pub mod flows;
 pub mod loopback;
+
+pub mod iptables;
 
 pub mod add;
 pub mod check;
@@ -58,7 +63,12 @@ impl Plugin for Portmap {
 
     fn status(call: &Call, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
-        let usable = open().and_then(|nft| claim::rehearse(&nft, &call.network, &conf));
+        let by_nftables = || open().and_then(|nft| claim::rehearse(&nft, &call.network, &conf));
+        let usable = match &conf.by {
+            By::Nftables(_) => by_nftables(),
+            By::Iptables(_) => iptables::usable(),
+            By::Either => by_nftables().or_else(|error| iptables::usable().map_err(|_| error)),
+        };
         usable
             .map_err(|error| Error::new(Code::NOT_AVAILABLE, format!("portmap cannot work: {}", error.msg())))
     }

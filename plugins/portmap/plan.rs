@@ -45,9 +45,10 @@ impl Plan {
 pub fn plan(conf: &Conf, attachment: &Attachment, result: &Success) -> Plan {
     let mut plan = Plan { snat: Some(conf.snat), mark_bit: conf.mark_bit, ..Plan::default() };
     let families = [Family::Ipv4, Family::Ipv6];
-    for (family, condition) in families.into_iter().zip(&conf.conditions) {
+    for (family, condition) in families.into_iter().zip(conf.conditions()) {
         let Some(container) = address_of(attachment, result, family) else { continue };
-        let space = Space::of(&attachment.network, family, condition.as_ref());
+        let space =
+            Space::of(&attachment.network, family, condition.map(|condition| condition.text.as_str()));
         let before = plan.ports.len();
         for mapping in &conf.mappings {
             let Some(host) = mapping.host.within(family) else { continue };
@@ -58,20 +59,20 @@ pub fn plan(conf: &Conf, attachment: &Attachment, result: &Success) -> Plan {
         }
         if plan.ports.len() > before {
             plan.addresses.push(container);
-            plan.spaces.extend(condition.clone().map(|condition| (space, condition)));
+            plan.spaces.extend(condition.cloned().map(|condition| (space, condition)));
         }
     }
     plan
 }
 
 /// Whether a packet of this host to 127.0.0.0/8 can meet the port and get an answer.
-fn leads_from_loopback(family: Family, host: Option<IpAddr>, snat: Snat) -> bool {
+pub fn leads_from_loopback(family: Family, host: Option<IpAddr>, snat: Snat) -> bool {
     family == Family::Ipv4 && snat != Snat::None && host.is_none_or(|host| host.is_loopback())
 }
 
 /// The container's first address of a family: one of the interface that the call is about, or one of which the result does
 /// not say whose it is.
-fn address_of(attachment: &Attachment, result: &Success, family: Family) -> Option<IpNetwork> {
+pub fn address_of(attachment: &Attachment, result: &Success, family: Family) -> Option<IpNetwork> {
     let is_of_the_interface = |ip: &&Ip| {
         let index = ip.interface.and_then(|index| usize::try_from(index).ok());
         let interface = index.and_then(|index| result.interfaces.get(index));
@@ -90,8 +91,9 @@ pub fn subnet(address: IpNetwork) -> IpNetwork {
 pub fn keys_of(conf: &Conf, attachment: &Attachment) -> Vec<Key> {
     let families = [Family::Ipv4, Family::Ipv6];
     let mut keys = Vec::new();
-    for (family, condition) in families.into_iter().zip(&conf.conditions) {
-        let space = Space::of(&attachment.network, family, condition.as_ref());
+    for (family, condition) in families.into_iter().zip(conf.conditions()) {
+        let space =
+            Space::of(&attachment.network, family, condition.map(|condition| condition.text.as_str()));
         keys.extend(conf.mappings.iter().filter_map(|mapping| {
             let host = mapping.host.within(family)?;
             Some(Key { space: space.clone(), host, protocol: mapping.protocol, port: mapping.host_port })

@@ -192,7 +192,7 @@ fn is_all(nft: &Nft, leaving: &[Held]) -> Answer<bool> {
 }
 
 /// The spaces whose chains these are, in both families: the name does not tell.
-fn conditional_spaces(chains: &[Chain]) -> Vec<Space> {
+pub fn conditional_spaces(chains: &[Chain]) -> Vec<Space> {
     let hashes = chains.iter().filter_map(|chain| layout::condition_of(&chain.name));
     hashes.flat_map(|hash| [false, true].map(|v6| Space { v6, condition: Some(hash.to_owned()) })).collect()
 }

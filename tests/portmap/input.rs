@@ -82,9 +82,13 @@ fn nonsense_is_refused_before_anything_is_touched() {
             ("backend", json!("pf"), 7, ["unrecognized backend", "pf"]),
             ("markMasqBit", json!(32), 7, ["MasqMarkBit must be between 0 and 31", "32"]),
             ("conditionsV4", json!(["tcp", "dport", "80"]), 7, ["conditionsV4", "tcp"]),
-            ("backend", json!("iptables"), 2, ["iptables", "not supported"]),
-            ("externalSetMarkChain", json!("KUBE-MARK-MASQ"), 2, ["externalSetMarkChain", "not supported"]),
-            ("conditionsV4", json!(["!", "-s", "10.0.0.0/8"]), 2, ["conditionsV4", "not supported"]),
+            ("externalSetMarkChain", json!("-j"), 7, ["externalSetMarkChain", "-j"]),
+            (
+                "conditionsV4",
+                json!(["!", "-s", "10.0.0.0/8", "--jump", "ACCEPT"]),
+                7,
+                ["conditionsV4", "--jump"],
+            ),
         ] {
             let ports = web.ports.conf(conf::with(
                 web.wanting(&[port("tcp", 80)]).configuration(),

@@ -11,14 +11,14 @@ use crate::lab::world::{self, Need};
 use crate::lab::{conf, lab_with};
 
 /// Where Debian installs the Go plugins.
-const THEIRS: &str = "/usr/lib/cni";
+pub const THEIRS: &str = "/usr/lib/cni";
 
-fn go(verb: &str, conf: &Value, web: &Container<'_>, by: Iptables) -> Call {
+pub fn go(verb: &str, conf: &Value, web: &Container<'_>, by: Iptables) -> Call {
     let call = Call::new(PathBuf::from(THEIRS).join("portmap"), verb, conf, THEIRS.as_ref());
     call.netns(web.pod.path()).container(web.pod.name()).env("PATH", by.path())
 }
 
-fn in_a_world_of_both(test: &str, needs: &[Need], work: impl FnOnce(&crate::lab::host::Host)) {
+pub fn in_a_world_of_both(test: &str, needs: &[Need], work: impl FnOnce(&crate::lab::host::Host)) {
     if PathBuf::from(THEIRS).join("portmap").exists() {
         lab_with(&[OURS, needs].concat(), work);
     } else {

@@ -226,7 +226,7 @@ fn many_flows_follow_their_ports() {
 }
 
 /// Makes a pod send packets for 127.0.0.1 by its link, and take the answers.
-fn sends_to_loopback(pod: &Place) {
+pub fn sends_to_loopback(pod: &Place) {
     pod.sh("ip addr del 127.0.0.1/8 dev lo; sysctl -qw net.ipv4.conf.all.route_localnet=1
         ip route add 127.0.0.1 via 10.9.0.1");
 }

@@ -31,10 +31,11 @@ const FAMILIES: [Legacy; 2] = [
 /// How often another is let pass who deletes the same rules.
 const ATTEMPTS: usize = 5;
 
-/// Removes the jumps of these addresses from a chain to a container's, of both families; the container's goes with the last.
-pub(super) fn remove(from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
-    let mut families = FAMILIES.iter().filter(|family| family.is_in_use("nat"));
-    families.try_for_each(|family| family.remove(from, chain, addresses))
+/// Removes the jumps of these addresses from a chain of a table to a container's, of both families; the container's goes
+/// with the last.
+pub(super) fn remove(table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    let mut families = FAMILIES.iter().filter(|family| family.is_in_use(table));
+    families.try_for_each(|family| family.remove(table, from, chain, addresses))
 }
 
 impl Legacy {
@@ -55,12 +56,13 @@ impl Legacy {
         Some((Tool::find(self.lists)?, Tool::find(self.restores)?))
     }
 
-    fn remove(&self, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    fn remove(&self, table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
         let Some((lists, restores)) = self.tools() else { return Ok(()) };
         let mut refused = None;
         for _ in 0..ATTEMPTS {
-            let listing = say(&lists, &["-w", "-t", "nat", "-S"], "")?;
+            let listing = say(&lists, &["-w", "-t", table, "-S"], "")?;
             let Some(orders) = orders(&listing, from, chain, addresses) else { return Ok(()) };
+            let orders = format!("*{table}\n{orders}COMMIT\n");
             // All of it or nothing, under the lock of xtables.
             match say(&restores, &["-w", "--noflush"], &orders) {
                 Ok(_) => return Ok(()),
@@ -80,15 +82,15 @@ pub(in crate::attachment) fn say(tool: &Tool, arguments: &[&str], stdin: &str) -
         .map_err(|error| Error::internal(format!("the listing of iptables-legacy is no text: {error}")))
 }
 
-/// What iptables-restore has to be told; `None` if the listing says nothing of the chain. The listing's own lines are given
-/// back, so that nobody has to know how it quotes a comment.
+/// What iptables-restore has to be told about the table; `None` if the listing says nothing of the chain. The listing's own
+/// lines are given back, so that nobody has to know how it quotes a comment.
 fn orders(listing: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Option<String> {
     if !listing.lines().any(|line| line.strip_prefix("-N ") == Some(chain)) {
         return None;
     }
     let leading: Vec<&str> = listing.lines().filter(|line| leads_to(line, chain)).collect();
     let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, from, addresses)).collect();
-    let mut orders = String::from("*nat\n");
+    let mut orders = String::new();
     for jump in &leaving {
         orders.push_str(&format!("-D {jump}\n"));
     }
@@ -97,7 +99,6 @@ fn orders(listing: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Optio
     } else if leaving.is_empty() {
         return None;
     }
-    orders.push_str("COMMIT\n");
     Some(orders)
 }
 
@@ -145,8 +146,8 @@ mod tests {
     #[test]
     fn the_chain_goes_with_the_last_jump_to_it() {
         let [first, second] = JUMP;
-        assert_eq!(orders_for(&["10.1.2.3"]).unwrap(), format!("*nat\n{first}\nCOMMIT\n"));
-        let all = format!("*nat\n{first}\n{second}\n-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n");
+        assert_eq!(orders_for(&["10.1.2.3"]).unwrap(), format!("{first}\n"));
+        let all = format!("{first}\n{second}\n-F {CHAIN}\n-X {CHAIN}\n");
         assert_eq!(orders_for(&["10.1.2.3", "10.1.2.4"]).unwrap(), all);
         assert_eq!(orders_for(&[]).unwrap(), all, "nobody knows the addresses");
     }
@@ -161,9 +162,6 @@ mod tests {
     fn a_chain_that_somebody_else_uses_too_stays() {
         let listing = format!("{LISTING}-A OUTPUT -j {CHAIN}\n");
         let [first, second] = JUMP;
-        assert_eq!(
-            orders(&listing, POSTROUTING, CHAIN, &[]).unwrap(),
-            format!("*nat\n{first}\n{second}\nCOMMIT\n")
-        );
+        assert_eq!(orders(&listing, POSTROUTING, CHAIN, &[]).unwrap(), format!("{first}\n{second}\n"));
     }
 }

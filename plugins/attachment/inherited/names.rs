@@ -29,7 +29,7 @@ pub(super) fn ports_chain(start: &str, attachment: &Attachment) -> String {
 }
 
 /// The comment of every rule of iptables: `FormatComment`. Neither name can hold what Go would escape.
-pub(in crate::attachment) fn comment(attachment: &Attachment) -> String {
+pub fn comment(attachment: &Attachment) -> String {
     format!("name: \"{}\" id: \"{}\"", attachment.network, attachment.container)
 }
 

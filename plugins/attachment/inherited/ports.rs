@@ -42,11 +42,7 @@ const CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "masquerading"];
 pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Answer<()> {
     nft.settle(|| {
         let mut batch = Batch::new();
-        for table in IPTABLES {
-            for (from, start) in names::PORTS {
-                leave_chain(nft, &mut batch, table, from, &names::ports_chain(start, attachment), &[])?;
-            }
-        }
+        leave_chains(nft, &mut batch, attachment)?;
         for table in NFTABLES {
             if nft.table(table)?.is_some() {
                 leave_rules(nft, &mut batch, table, attachment, addresses)?;
@@ -54,6 +50,24 @@ pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -
         }
         Ok(batch)
     })
+}
+
+/// The same for the rules by iptables alone.
+pub(super) fn remove_chains(nft: &Nft, attachment: &Attachment) -> Answer<()> {
+    nft.settle(|| {
+        let mut batch = Batch::new();
+        leave_chains(nft, &mut batch, attachment)?;
+        Ok(batch)
+    })
+}
+
+fn leave_chains(nft: &Nft, batch: &mut Batch, attachment: &Attachment) -> Answer<()> {
+    for table in IPTABLES {
+        for (from, start) in names::PORTS {
+            leave_chain(nft, batch, table, from, &names::ports_chain(start, attachment), &[])?;
+        }
+    }
+    Ok(())
 }
 
 fn leave_rules(

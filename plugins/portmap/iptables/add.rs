@@ -1,0 +1,122 @@
+//! ADD: each step is one deed with one undo.
+
+use cni::attach::{Attached, Trail, attach};
+use cni::call::{Add, Attachment};
+use cni::error::{OrFail, Result};
+use cni::result::Success;
+use linux::nft::Nft;
+use linux::rtnl::Rtnl;
+
+use super::rules::Published;
+use super::{end, find, rivals, write};
+use crate::attachment::life::Life;
+use crate::attachment::{published, record, ruleset};
+use crate::portmap::add::write_down;
+use crate::portmap::conf::{Conf, Words};
+use crate::portmap::holder::{self, Line};
+use crate::portmap::{PLUGIN, flows, loopback, release};
+
+/// Publishes the ports, and passes on what the plugins before us have answered.
+///
+/// # Errors
+/// Any; nothing of this call is left then.
+pub fn add(add: &Add, conf: &Conf, words: &Words, prev: Success) -> Result<Attached> {
+    let wanted = Published::of(conf, words, &add.attachment, &prev);
+    if wanted.containers().is_empty() {
+        return attach(|_| Ok(prev));
+    }
+    for container in wanted.containers() {
+        find(container.family())?;
+    }
+    let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+    let link = match wanted.by_loopback() {
+        Some(container) => loopback::link_towards(&host, container)?,
+        None => None,
+    };
+    let (life, nft) = (Life::of(&host, add)?, ruleset::open_if_any()?);
+    attach(|trail| {
+        let publishing = Publishing { attachment: &add.attachment, wanted, link, nft, host: &host };
+        publishing.publish(trail, life, prev)
+    })
+}
+
+struct Publishing<'a> {
+    attachment: &'a Attachment,
+    wanted: Published,
+    link: Option<String>,
+    nft: Option<Nft>,
+    host: &'a Rtnl,
+}
+
+impl Publishing<'_> {
+    fn publish(&self, trail: &mut Trail, life: Life, prev: Success) -> Result<Success> {
+        let older = self.write_down(trail, life)?;
+        let before = holder::published(&older);
+        self.claim(trail, before)?;
+        {
+            let _turn = trail.step(published::turn)?;
+            trail.step(|| write(self.attachment))?;
+        }
+        if let Some(link) = &self.link {
+            // Only now does something keep packets for it from outside.
+            trail.step(|| loopback::allow(link))?;
+        }
+        let had = before.map(|before| before.ports(self.attachment)).unwrap_or_default();
+        let mut new = self.wanted.ports(self.attachment);
+        new.retain(|port| !had.contains(port));
+        trail.step(|| flows::begin_anew(self.host, &new))?;
+        trail.step(|| self.leave_the_other_backend(&older))?;
+        Ok(prev)
+    }
+
+    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
+        write_down(trail, self.attachment, life, |older| {
+            let older =
+                older.iter().filter(|line| !matches!(line, Line::Claims(claims) if claims.is_empty()));
+            older.cloned().chain([Line::Published(Some(self.wanted.clone()))]).collect()
+        })
+    }
+
+    /// From here on nobody else gets the ports.
+    fn claim(&self, trail: &mut Trail, before: Option<&Published>) -> Result<()> {
+        let _alone = trail.step(published::alone)?;
+        let ports = self.wanted.ports(self.attachment);
+        trail.step(|| rivals::before_iptables(self.host, self.nft.as_ref(), self.attachment, &ports))?;
+        let before = Before { published: before.cloned(), link: published::link(&self.attachment.owner()) };
+        let attachment = self.attachment.clone();
+        trail.undo(move || before.comes_back(&attachment));
+        let _turn = trail.step(published::turn)?;
+        trail.step(|| published::enter(&self.attachment.owner(), self.link.as_deref()))
+    }
+
+    /// What an earlier ADD of this attachment had by nftables.
+    fn leave_the_other_backend(&self, older: &[Line]) -> Result<()> {
+        let (Some(claims), Some(nft)) = (holder::claims(older), &self.nft) else { return Ok(()) };
+        let owner = self.attachment.owner();
+        release::remove(nft, &owner, &claims.keys(), &claims.addresses)?;
+        Ok(())
+    }
+}
+
+/// What an earlier ADD of the same attachment has made.
+struct Before {
+    published: Option<Published>,
+    link: Option<String>,
+}
+
+impl Before {
+    /// Nothing is left of this ADD, but what the earlier one has published is there again.
+    fn comes_back(self, attachment: &Attachment) -> Result<()> {
+        let (owner, nft) = (attachment.owner(), ruleset::open_if_any()?);
+        let is_nothing = self.published.is_none();
+        record::append(PLUGIN, &owner, &Line::Published(self.published))?;
+        end(nft.as_ref(), attachment, None)?;
+        if is_nothing {
+            return Ok(());
+        }
+        let _turn = published::turn()?;
+        published::enter(&owner, self.link.as_deref())?;
+        write(attachment)?;
+        self.link.as_deref().map_or(Ok(()), loopback::allow)
+    }
+}
