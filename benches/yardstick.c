@@ -9,9 +9,12 @@
  *
  *   yardstick nothing                                             start and end, as a plugin's VERSION must
  *   yardstick loopback NETNS up|down
- *   yardstick bridge   NETNS HOST-END IFNAME ADDRESS/PREFIX GATEWAY BRIDGE
+ *   yardstick bridge   NETNS HOST-END IFNAME ADDRESS/PREFIX GATEWAY BRIDGE [announce]
  *   yardstick veth     NETNS HOST-END IFNAME ADDRESS/PREFIX GATEWAY
  *   yardstick delete   HOST-END
+ *
+ * With `announce` everybody on the bridge hears whose the address is, as after a plugin's ADD. That frame floods
+ * every port, so the price grows with the neighbours. Without it nothing is announced.
  *
  * The exit status is 0, the kernel's error number, or 255 where the command line makes no sense.
  */
@@ -20,6 +23,7 @@
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/veth.h>
@@ -166,12 +170,17 @@ static void *ask(int socket)
 
 /* ---- the requests ---- */
 
-static int look_up(int socket, const char *name)
+static struct ifinfomsg *look_at(int socket, const char *name)
 {
 	message(RTM_GETLINK, 0, sizeof(struct ifinfomsg));
 	number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	text(IFLA_IFNAME, name);
-	return ((struct ifinfomsg *)ask(socket))->ifi_index;
+	return ask(socket);
+}
+
+static int look_up(int socket, const char *name)
+{
+	return look_at(socket, name)->ifi_index;
 }
 
 /* The pair, with the container end born in its namespace and the host end up and, where asked, a bridge's port. */
@@ -240,6 +249,32 @@ static void route(int index, __u32 to, int prefix, __u32 gateway, int flags)
 	number(RTA_OIF, index);
 }
 
+/* The link sends a gratuitous ARP when it is given a MAC (net/ipv4/devinet.c). */
+static void set_arp_notify(int index)
+{
+	struct ifinfomsg *link = message(RTM_NEWLINK, 0, sizeof *link);
+
+	link->ifi_index = index;
+	struct rtattr *families = attribute(IFLA_AF_SPEC, "", 0);
+	struct rtattr *family = attribute(AF_INET, "", 0);
+	struct rtattr *settings = attribute(IFLA_INET_CONF | NLA_F_NESTED, "", 0);
+	number(IPV4_DEVCONF_ARP_NOTIFY, 1);
+	close_nest(settings);
+	close_nest(family);
+	close_nest(families);
+}
+
+/* A MAC that tells the address is nobody else's on the bridge. */
+static void set_mac(int index, __u32 ip)
+{
+	__u8 mac[6] = { 2 };
+	struct ifinfomsg *link = message(RTM_NEWLINK, NLM_F_ACK, sizeof *link);
+
+	link->ifi_index = index;
+	__builtin_memcpy(mac + 2, &ip, sizeof ip);
+	attribute(IFLA_ADDRESS, mac, sizeof mac);
+}
+
 /* ---- the attachments ---- */
 
 static int same(const char *a, const char *b)
@@ -268,7 +303,7 @@ static __u32 parse(const char *text, int *prefix)
 	return ip;
 }
 
-static void add_bridge(char **arg)
+static void add_bridge(char **arg, int announced)
 {
 	int netns = open_namespace(arg[0]), host = open_socket();
 
@@ -279,8 +314,18 @@ static void add_bridge(char **arg)
 	__u32 ip = parse(arg[3], &prefix);
 
 	switch_link(index, IFF_UP, 0);
+	if (announced)
+		set_arp_notify(index);
 	address(index, ip, prefix, 0);
 	route(index, 0, 0, parse(arg[4], 0), NLM_F_ACK);
+	ask(pod);
+	if (!announced)
+		return;
+
+	/* A port forwards once it is running, which since Linux 6.8 it is by the time it is looked at. */
+	while (!(look_at(host, arg[1])->ifi_flags & IFF_RUNNING))
+		;
+	set_mac(index, ip);
 	ask(pod);
 }
 
@@ -331,8 +376,8 @@ void begin(long *stack)
 	long count = stack[0] - 2;
 	char **arg = (char **)(stack + 3), *verb = count >= 0 ? arg[-1] : "";
 
-	if (same(verb, "bridge") && count == 6)
-		add_bridge(arg);
+	if (same(verb, "bridge") && (count == 6 || (count == 7 && same(arg[6], "announce"))))
+		add_bridge(arg, count == 7);
 	else if (same(verb, "veth") && count == 5)
 		add_veth(arg);
 	else if (same(verb, "loopback") && count == 2)

@@ -51,6 +51,11 @@ const PRIVILEGES: &[Privilege] = &[
         why: "a namespace is visited, never entered: linux::netns does it in one place",
     },
     Privilege {
+        words: &["fsmount("],
+        files: &["plugins/common/linux/sysctl.rs"],
+        why: "what is mounted in no place is the one proc that is quick to search",
+    },
+    Privilege {
         words: &["tokio::"],
         files: &["plugins/common/linux/rtnl/"],
         why: "async ends in linux::rtnl; everything else is straight-line code",

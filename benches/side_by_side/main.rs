@@ -2,7 +2,7 @@
 //! side in one run. Prints a Markdown table for docs/performance.md.
 //!
 //! ```text
-//! cargo bench --bench side_by_side                     96 samples of everything
+//! cargo bench --bench side_by_side                     72 samples of everything
 //! cargo bench --bench side_by_side -- --samples 400
 //! cargo bench --bench side_by_side -- --record         writes benches/yardstick.strace anew
 //! ```
@@ -11,10 +11,13 @@
 //! - Everything happens in network and mount namespaces of its own (with a user namespace where we are not root),
 //!   which vanish with the run.
 //! - The candidates take turns, and who goes first changes with every turn, so that a busy moment of the machine
-//!   falls on all of them. Each has a bridge, a folder of leases and a pool of namespaces of its own.
+//!   falls on all of them. Each has a host of its own, which is a namespace with a bridge, a folder of leases and a
+//!   pool of containers.
 //! - A deleted veth keeps the kernel busy (RCU) after DEL has returned, and the next ADD would pay for that. So a
 //!   round attaches the whole pool, rests, detaches the whole pool, and rests; after each single run there is the
 //!   same pause for every candidate.
+//! - What an attachment costs beside a thousand others is measured last, for the namespaces of so many make everything
+//!   a little dearer for as long as they are there.
 //! - The first round fills caches and is thrown away. Medians are quoted, with the 10th and 90th percentile.
 #![allow(
     clippy::disallowed_methods,
@@ -23,11 +26,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is for the reader of a terminal")]
 
 mod candidate;
+mod crowd;
+mod request;
 mod table;
 mod world;
 mod yardstick;
 
-use candidate::{CANDIDATES, Candidate, Pod, Verb, Work};
+use candidate::{CANDIDATES, Candidate, Verb, Work};
+use request::{Container, Network};
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -39,13 +45,15 @@ use world::World;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Namespaces per candidate. More would crowd the bridges, fewer would let rests dominate the run.
-const POOL: usize = 8;
+const POOL: u16 = 8;
 /// After an ADD: the kernel announces carrier and starts IPv6 on the new links in its own time.
 const AFTER_ADD: Duration = Duration::from_millis(20);
 /// After a DEL: the RCU work of a deleted pair takes 15 to 40 ms.
 const AFTER_DEL: Duration = Duration::from_millis(60);
 /// Between the halves of a round.
 const REST: Duration = Duration::from_millis(500);
+/// A thousand new links look for routers and other neighbours in the first seconds of their lives.
+const AFTER_CROWD: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -65,7 +73,7 @@ fn run(args: &[String]) -> Result<()> {
         asked => (false, asked),
     };
     let samples = match asked {
-        [] => Some(96),
+        [] => Some(72),
         ["--samples", count] => Some(count.parse()?),
         ["--record"] => None,
         _ => {
@@ -84,36 +92,45 @@ fn run(args: &[String]) -> Result<()> {
 
 fn compare(world: &World, samples: usize) -> Result<()> {
     yardstick::verify(world)?;
-    let rounds = samples.div_ceil(POOL);
-    let mut table = Table::new(rounds * POOL)?;
-    for work in Work::ALL {
-        eprintln!("{} …", work.title());
+    let rounds = samples.div_ceil(POOL.into());
+    let mut table = Table::new(rounds * usize::from(POOL))?;
+    // Works take turns, too: they are compared with each other.
+    for round in 0..=rounds {
+        eprintln!("round {round} of {rounds} …");
+        for work in Work::ALONE {
+            sweep(world, work, &CANDIDATES, round, &mut table)?;
+        }
+    }
+    for candidates in crowd::IN_TURN {
+        crowd::gather(world, candidates)?;
+        sleep(AFTER_CROWD);
         for round in 0..=rounds {
-            for &verb in work.verbs() {
-                sweep(world, work, verb, round, &mut table)?;
-            }
+            eprintln!("beside the neighbours, round {round} of {rounds} …");
+            sweep(world, Work::Crowd, candidates, round, &mut table)?;
         }
     }
     table.print();
     Ok(())
 }
 
-/// One verb for the whole pool of every candidate.
-fn sweep(world: &World, work: Work, verb: Verb, round: usize, table: &mut Table) -> Result<()> {
-    for turn in 0..POOL {
-        for candidate in in_turn(round + turn) {
-            let cost = world.weigh(candidate, work, verb, &Pod { candidate, number: turn })?;
-            if round > 0 {
-                table.note(work, verb, candidate, cost);
+/// Every verb for the whole pool of every candidate, all of them going first equally often.
+fn sweep(world: &World, work: Work, candidates: &[Candidate], round: usize, table: &mut Table) -> Result<()> {
+    for &verb in work.verbs() {
+        for number in 0..POOL {
+            let first = (round + usize::from(number)) % candidates.len();
+            for &candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
+                let container = Container::of(candidate, work, number);
+                let invocation = world.ask(candidate, &Network::of(work, candidate), verb, &container);
+                let (_, cost) = world.weigh(candidate, &invocation)?;
+                if round > 0 {
+                    table.note(work, verb, candidate, cost);
+                }
+                sleep(if verb == Verb::Del && work.makes_links() { AFTER_DEL } else { AFTER_ADD });
             }
-            sleep(if verb == Verb::Del { AFTER_DEL } else { AFTER_ADD });
+        }
+        if work.makes_links() {
+            sleep(REST);
         }
     }
-    sleep(REST);
     Ok(())
-}
-
-/// All candidates, each going first equally often.
-fn in_turn(turn: usize) -> impl Iterator<Item = Candidate> {
-    CANDIDATES.into_iter().cycle().skip(turn % CANDIDATES.len()).take(CANDIDATES.len())
 }

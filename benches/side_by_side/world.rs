@@ -1,7 +1,9 @@
 //! The place where the comparison happens: namespaces of its own, tools built for it, and one way to run a program.
 
 use crate::Result;
-use crate::candidate::{self, CANDIDATES, Candidate, Invocation, Pod, Verb, Work};
+use crate::candidate::{CANDIDATES, Candidate, Verb, Work};
+use crate::request::{self, Container, Invocation, Network};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,8 +45,8 @@ pub(crate) struct Cost {
 }
 
 impl World {
-    /// Builds the C programs, the bridges and `pool` namespaces for each candidate. Call it inside only.
-    pub(crate) fn build(pool: usize) -> Result<World> {
+    /// Builds the C programs, and for each candidate a host with a bridge and `pool` namespaces. Call it inside only.
+    pub(crate) fn build(pool: u16) -> Result<World> {
         let tools = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let ours = Path::new(env!("CARGO_BIN_EXE_bridge")).parent().ok_or("our programs have no folder")?;
         let world =
@@ -53,45 +55,63 @@ impl World {
         compile("weigh.c", &world.weigh, &["-static"])?;
 
         tool("mount", "-t tmpfs tmpfs /run")?;
-        tool("ip", "link set lo up")?;
         for candidate in CANDIDATES {
-            let bridge = candidate.bridge();
-            let gateway = format!("{}.0.1/16", candidate.subnet(Work::Bridge));
-            tool(
-                "ip",
-                &format!("link add {bridge} address 02:00:00:00:00:0{} type bridge", candidate as u8),
-            )?;
-            tool("ip", &format!("address add {gateway} dev {bridge}"))?;
-            tool("ip", &format!("link set {bridge} up"))?;
+            let node = candidate.node();
+            tool("ip", &format!("netns add {node}"))?;
+            tool("ip", &format!("-n {node} link set lo up"))?;
+            world.make_bridge(candidate, &Network::of(Work::Bridge, candidate))?;
             for number in 0..pool {
-                tool("ip", &format!("netns add {}", Pod { candidate, number }.name()))?;
+                let container = Container::of(candidate, Work::Bridge, number);
+                tool("ip", &format!("netns add {}", container.id))?;
             }
         }
         Ok(world)
     }
 
-    pub(crate) fn ask(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Invocation {
+    /// A bridge with its gateway's address, as it is after the first ADD. Its own MAC keeps it from taking its ports'.
+    pub(crate) fn make_bridge(&self, candidate: Candidate, network: &Network) -> Result<()> {
+        let (node, bridge, subnet) = (candidate.node(), &network.bridge, &network.subnet);
+        tool("ip", &format!("-n {node} link add {bridge} address 02:00:00:00:00:01 type bridge"))?;
+        tool("ip", &format!("-n {node} address add {subnet}.0.1/16 dev {bridge}"))?;
+        tool("ip", &format!("-n {node} link set {bridge} up"))?;
+        Ok(())
+    }
+
+    pub(crate) fn ask(
+        &self,
+        candidate: Candidate,
+        network: &Network,
+        verb: Verb,
+        container: &Container,
+    ) -> Invocation {
         match candidate {
-            Candidate::Ours => candidate::plugin(&self.ours, work, verb, pod),
-            Candidate::Go => candidate::plugin(Path::new(GO_PLUGINS), work, verb, pod),
-            Candidate::Kernel => candidate::yardstick(&self.yardstick, work, verb, pod),
+            Candidate::Ours => request::plugin(&self.ours, network, verb, container),
+            Candidate::Go => request::plugin(Path::new(GO_PLUGINS), network, verb, container),
+            Candidate::Kernel => request::yardstick(&self.yardstick, network, verb, container),
         }
     }
 
-    /// Runs one candidate once. A program that fails ends the comparison.
-    pub(crate) fn weigh(&self, candidate: Candidate, work: Work, verb: Verb, pod: &Pod) -> Result<Cost> {
-        let invocation = self.ask(candidate, work, verb, pod);
-        let out = run(Command::new(&self.weigh).arg(&invocation.program), &invocation)?;
+    /// A program on a candidate's host. `nsenter` becomes that program, so it takes no part in what is weighed.
+    pub(crate) fn on(candidate: Candidate, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("/usr/bin/nsenter");
+        command.arg(format!("--net=/run/netns/{}", candidate.node())).arg(program);
+        command
+    }
+
+    /// Runs one candidate once, and returns what it printed and what it cost. A program that fails ends the comparison.
+    pub(crate) fn weigh(&self, candidate: Candidate, invocation: &Invocation) -> Result<(Vec<u8>, Cost)> {
+        let out = run(World::on(candidate, &self.weigh).arg(&invocation.program), invocation)?;
         let said = String::from_utf8_lossy(&out.stderr);
         let figures: Vec<u64> =
             said.lines().last().unwrap_or("").split(' ').filter_map(|word| word.parse().ok()).collect();
         match figures.as_slice() {
             &[wall, cpu, peak, 0] => {
-                Ok(Cost { wall: Duration::from_nanos(wall), cpu: Duration::from_micros(cpu), peak })
+                let (wall, cpu) = (Duration::from_nanos(wall), Duration::from_micros(cpu));
+                Ok((out.stdout, Cost { wall, cpu, peak }))
             }
             _ => {
-                let (who, word) = (invocation.program.display(), verb.word());
-                Err(format!("{who} {word}: {}{said}", String::from_utf8_lossy(&out.stdout)).into())
+                let who = invocation.program.display();
+                Err(format!("{who}: {}{said}", String::from_utf8_lossy(&out.stdout)).into())
             }
         }
     }
@@ -119,7 +139,7 @@ fn compile(source: &str, program: &Path, flags: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn tool(program: &str, line: &str) -> Result<String> {
+pub(crate) fn tool(program: &str, line: &str) -> Result<String> {
     output(Command::new(program).args(line.split(' ')))
 }
 

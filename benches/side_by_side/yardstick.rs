@@ -2,11 +2,11 @@
 //! make everybody else look better.
 
 use crate::Result;
-use crate::candidate::{Candidate, Pod, Verb, Work};
+use crate::candidate::{Candidate, Verb, Work};
+use crate::request::{Container, Network};
 use crate::world::{self, World};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The recording is for reading, and a link as strace prints it fills a page.
 const WIDTH: usize = 140;
@@ -55,7 +55,7 @@ fn calls(trace: &str) -> impl Iterator<Item = String> {
 
 fn trace(world: &World) -> Result<String> {
     let mut all = String::new();
-    for work in Work::ALL {
+    for work in Work::ALONE {
         for &verb in work.verbs() {
             all += &trace_one(world, work, verb)?;
         }
@@ -64,9 +64,10 @@ fn trace(world: &World) -> Result<String> {
 }
 
 fn trace_one(world: &World, work: Work, verb: Verb) -> Result<String> {
-    let invocation =
-        world.ask(Candidate::Kernel, work, verb, &Pod { candidate: Candidate::Kernel, number: 0 });
-    let mut strace = Command::new("/usr/bin/strace");
+    let network = Network::of(work, Candidate::Kernel);
+    let container = Container::of(Candidate::Kernel, work, 0);
+    let invocation = world.ask(Candidate::Kernel, &network, verb, &container);
+    let mut strace = World::on(Candidate::Kernel, "/usr/bin/strace");
     let out = world::run(strace.args(["-o", "/run/trace", "-s", "1"]).arg(&invocation.program), &invocation)?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
