@@ -1,9 +1,11 @@
 //! `firewall`: packets of a container pass what the host drops, and others do not. Whoever pings tells, and `nft` and `iptables`.
 
 mod input;
+mod iptables;
 mod policies;
 mod release;
 mod rules;
+mod switch;
 mod traffic;
 
 use serde_json::{Value, json};

@@ -1,11 +1,13 @@
-//! What the plugin `firewall` has claimed for a container, as its record says.
+//! What the plugin `firewall` has claimed for a container, as its record says, and the end of what no owner is written on.
 
 use std::net::IpAddr;
 
 use cni::call::Owner;
+use cni::error::{Faults, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::record::{self, Written};
+use crate::attachment::record::{self, Written, leftover};
+use crate::attachment::{inherited, ruleset};
 
 /// The name in records.
 pub const PLUGIN: &str = "firewall";
@@ -37,6 +39,8 @@ pub struct Allowed {
 pub enum Backend {
     /// The kernel's nf_tables, in a table of ours.
     Nftables,
+    /// iptables, in its own tables.
+    Iptables,
 }
 
 /// What an owner's record says of it.
@@ -61,4 +65,53 @@ impl Claimed {
             false => Claimed::These(lines.into_iter().map(|Line::Allowed(allowed)| allowed).collect()),
         }
     }
+
+    /// What is known.
+    pub fn these(self) -> Vec<Allowed> {
+        if let Claimed::These(these) = self { these } else { Vec::new() }
+    }
+}
+
+impl Allowed {
+    /// Ends it, where the rules do not say whose they are: an address that another attachment has claimed by the same backend
+    /// stays.
+    ///
+    /// # Errors
+    /// What the kernel or the program says, after everything was tried.
+    pub fn end(&self, owner: &Owner) -> Result<()> {
+        match &self.by {
+            Backend::Nftables => Ok(()),
+            Backend::Iptables => end_by_iptables(&self.addresses, |address| {
+                others(owner).any(|other| other.by == self.by && other.addresses.contains(&address))
+            }),
+        }
+    }
+}
+
+/// What all other attachments have claimed. Only asked where there is something to end.
+fn others(owner: &Owner) -> impl Iterator<Item = Allowed> {
+    let others = leftover::all().into_iter().filter(move |record| record.owner != *owner);
+    others.flat_map(|record| Claimed::of(&record.owner).these())
+}
+
+/// Which of its two tables iptables writes to is a matter of the day, so both are looked into.
+fn end_by_iptables(addresses: &[IpAddr], is_anothers: impl Fn(IpAddr) -> bool) -> Result<()> {
+    let mut faults = Faults::default();
+    if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
+        faults.note(inherited::remove_accepted(&nft, addresses, &is_anothers));
+    }
+    faults.note(inherited::remove_legacy_accepted(addresses, &is_anothers));
+    faults.verdict()
+}
+
+/// Ends what a stale owner's record tells of rules that name no owner.
+///
+/// # Errors
+/// What could not be removed, after everything was tried.
+pub fn end_stale(owner: &Owner) -> Result<()> {
+    let mut faults = Faults::default();
+    for allowed in Claimed::of(owner).these() {
+        faults.note(allowed.end(owner));
+    }
+    faults.verdict()
 }

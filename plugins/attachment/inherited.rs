@@ -21,6 +21,7 @@
 //! - `names`: the names, derived as they derive them;
 //! - `rules`: both tables above, over netlink;
 //! - `ports`: the rules of published ports, over netlink;
+//! - `accepted`: the rules that let packets pass, by iptables-nft and iptables-legacy;
 //! - `legacy`: the same rules in the tables of iptables-legacy, of which the kernel speaks to that program alone.
 //!
 //! The chain's name says nothing of the interface: two attachments of one container to one network share it. So only
@@ -29,6 +30,7 @@
 //!
 //! Their base chains and the table `cni_plugins_masquerade` stay, as they do after their own DEL.
 
+mod accepted;
 pub(in crate::attachment) mod legacy;
 mod names;
 mod ports;
@@ -67,6 +69,30 @@ pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Resul
 pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
     legacy::remove(NAT, names::POSTROUTING, &chain(attachment), addresses)
         .doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
+}
+
+/// Removes the rules that let packets of these addresses pass, whoever has them written by iptables-nft. `is_anothers` is asked
+/// about those that have some.
+///
+/// # Errors
+/// What the kernel says; then nothing was changed.
+pub fn remove_accepted(nft: &Nft, addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> Result<()> {
+    accepted::remove(nft, addresses, is_anothers)
+        .doing(|| "failed to remove the iptables rules that let packets pass".into())
+}
+
+/// The same by iptables-legacy. Where its tables are not in use, this costs a look into /proc.
+///
+/// # Errors
+/// What the program says; then nothing was changed.
+pub fn remove_legacy_accepted(addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> Result<()> {
+    accepted::remove_legacy(addresses, is_anothers)
+        .doing(|| "failed to remove the iptables-legacy rules that let packets pass".into())
+}
+
+/// The rules by which iptables lets packets of an address pass, as it lists them.
+pub fn accepting(address: IpAddr) -> [String; 2] {
+    accepted::lines(address)
 }
 
 /// Removes the rules of published ports that iptables-nft and `nft` wrote, in one batch. Where there is nothing, this costs

@@ -2,11 +2,16 @@
 //!
 //! A change costs a listing and one `iptables-restore`, which does all or nothing.
 
-use cni::error::{Error, Result};
+use std::fs::{self, File};
+
+use cni::error::{Error, OrFail, Result};
 use cni::tool::Tool;
 
 /// How often another is let pass who changes the same at the same moment.
 const ATTEMPTS: usize = 5;
+
+/// The folder whose lock is held while rules are changed.
+const FOLDER: &str = "/run/jackfield";
 
 /// The programs of a family.
 pub struct Iptables {
@@ -94,6 +99,8 @@ impl Iptables {
     /// Those of `orders`; what the program says again and again. Then nothing was changed.
     pub fn settle(&self, mut orders: impl FnMut(&Iptables) -> Result<String>) -> Result<()> {
         let arguments = ["-w", "--noflush"];
+        // It refuses to make a chain twice, and not always a rule.
+        let _one_after_another = alone()?;
         let mut refused = None;
         for _ in 0..ATTEMPTS {
             let orders = orders(self)?;
@@ -108,6 +115,17 @@ impl Iptables {
         }
         refused.map_or(Ok(()), Err)
     }
+}
+
+/// Keeps all others of ours from changing anything by iptables, until it is dropped. It is a lock of our own: that of xtables is
+/// taken by the program itself.
+fn alone() -> Result<File> {
+    let locked = || {
+        fs::create_dir_all(FOLDER)?;
+        let folder = File::open(FOLDER)?;
+        folder.lock().map(|()| folder)
+    };
+    locked().doing(|| format!("wait for others at iptables with a lock on {FOLDER}"))
 }
 
 /// A rule, as the program is told it.

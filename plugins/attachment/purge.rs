@@ -18,7 +18,7 @@ use linux::rtnl::Rtnl;
 use crate::attachment::mark::Mark;
 use crate::attachment::record::Record;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
-use crate::attachment::{gate, host_end, localnet, masquerade, published, ruleset};
+use crate::attachment::{allowed, gate, host_end, localnet, masquerade, published, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
 const TABLES: [Table<'static>; 2] =
@@ -127,6 +127,7 @@ fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<Str
         if goes && let Some(record) = &record {
             masquerade::end_stale(record)?;
             unpublish(record)?;
+            allowed::end_stale(&leftover.owner)?;
         }
         Ok(goes)
     });

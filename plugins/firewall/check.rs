@@ -1,12 +1,12 @@
 //! CHECK: is everything there that ADD made?
 
 use cni::call::Check;
-use cni::error::{Error, OrFail, Result};
+use cni::error::Result;
 
-use crate::attachment::gate;
+use crate::attachment::allowed::Claimed;
+use crate::firewall::backend;
 use crate::firewall::conf::{Conf, Raw};
 use crate::firewall::plan::plan;
-use crate::firewall::{admit, open};
 
 /// Compares the kernel with what the configuration wants.
 ///
@@ -18,14 +18,5 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     if plan.addresses.is_empty() {
         return Ok(());
     }
-    let nft = open()?;
-    admit::check(&nft, &check.attachment, &plan, conf.mark_bit)?;
-    let bit = admit::bit(&nft, conf.mark_bit).doing(|| "look up the bit of the mark".into())?;
-    match gate::legacy::is_missing(bit, &admit::families(&plan.addresses))? {
-        true => Err(Error::internal(format!(
-            "the packets of {} do not pass: FORWARD of iptables-legacy has no rule that accepts their mark",
-            check.attachment
-        ))),
-        false => Ok(()),
-    }
+    backend::check(check, &conf, &plan, &Claimed::of(&check.attachment.owner()).these())
 }

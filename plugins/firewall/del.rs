@@ -4,7 +4,7 @@ use cni::call::{Del, Gc};
 use cni::error::{Faults, Result};
 use cni::result::Success;
 
-use crate::attachment::allowed::{Allowed, Backend, Claimed, PLUGIN};
+use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
 use crate::attachment::{mark, record, ruleset};
 use crate::firewall::{plan, release};
 
@@ -15,22 +15,24 @@ use crate::firewall::{plan, release};
 pub fn del(del: &Del) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
-    let claimed = match Claimed::of(&owner) {
-        Claimed::These(claimed) => Some(claimed),
-        Claimed::NoRecord => del.prev.as_ref().map(|prev| vec![of_result(prev)]),
-        Claimed::Torn => None,
+    let by_result = || del.prev.iter().flat_map(of_result).collect::<Vec<_>>();
+    let (claimed, is_all) = match Claimed::of(&owner) {
+        Claimed::These(claimed) => (claimed, true),
+        Claimed::NoRecord => (by_result(), del.prev.is_some()),
+        Claimed::Torn => (by_result(), false),
     };
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
-        match &claimed {
-            Some(claimed) => {
-                let addresses: Vec<_> = claimed.iter().flat_map(|it| &it.addresses).copied().collect();
-                let ports: Vec<_> = claimed.iter().flat_map(|it| &it.ports).cloned().collect();
-                faults.note(release::remove(&nft, &owner, &addresses, &ports));
-            }
-            None => {
-                faults.note(release::sweep(&nft, |mark| mark.is_of(&owner)));
-            }
+        let own = || claimed.iter().filter(|allowed| allowed.by == Backend::Nftables);
+        if is_all {
+            let addresses: Vec<_> = own().flat_map(|it| &it.addresses).copied().collect();
+            let ports: Vec<_> = own().flat_map(|it| &it.ports).cloned().collect();
+            faults.note(release::remove(&nft, &owner, &addresses, &ports));
+        } else {
+            faults.note(release::sweep(&nft, |mark| mark.is_of(&owner)));
         }
+    }
+    for allowed in &claimed {
+        faults.note(allowed.end(&owner));
     }
     if faults.is_empty() {
         faults.note(record::remove(PLUGIN, &del.attachment));
@@ -38,9 +40,13 @@ pub fn del(del: &Del) -> Result<()> {
     faults.verdict()
 }
 
-/// What an ADD with this result may have claimed.
-fn of_result(prev: &Success) -> Allowed {
-    Allowed { addresses: plan::addresses(prev), ports: plan::ports(prev), by: Backend::Nftables }
+/// What an ADD with this result may have claimed, ours or the Go plugin's.
+fn of_result(prev: &Success) -> [Allowed; 2] {
+    let addresses = plan::addresses(prev);
+    [
+        Allowed { addresses: addresses.clone(), ports: plan::ports(prev), by: Backend::Nftables },
+        Allowed { addresses, ports: Vec::new(), by: Backend::Iptables },
+    ]
 }
 
 /// GC: removes what belongs to no living attachment of the network. What the Go plugin made carries no owner, and stays.
@@ -52,6 +58,9 @@ pub fn gc(gc: &Gc) -> Result<()> {
     let (records, mut faults) = record::stale(PLUGIN, gc);
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         faults.note(release::sweep(&nft, is_stale));
+    }
+    for stale in &records {
+        faults.note(allowed::end_stale(&stale.attachment.owner()));
     }
     if faults.is_empty() {
         for stale in &records {

@@ -4,6 +4,7 @@
 //! - [`plan`]: what ADD will do, decided before anything is touched;
 //! - [`layout`]: the names, rules and elements in the kernel;
 //! - [`admit`], [`release`]: elements come and go;
+//! - [`iptables`]: the Go plugin's rules, by that program; [`backend`]: which of them it is;
 //! - [`add`], [`del`], [`check`]: the verbs.
 
 use cni::Plugin;
@@ -12,14 +13,15 @@ use cni::call::{Add, Call, Check, Del, Gc};
 use cni::error::{Code, Error, OrFail, Result};
 use linux::nft::Nft;
 
-use crate::attachment::gate::MARK_BIT;
-
 pub mod conf;
 pub mod layout;
 pub mod plan;
 
 pub mod admit;
 pub mod release;
+
+pub mod backend;
+pub mod iptables;
 
 pub mod add;
 pub mod check;
@@ -47,10 +49,7 @@ impl Plugin for Firewall {
 
     fn status(_: &Call, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
-        let isolates = conf.policy == conf::IngressPolicy::Isolated;
-        let usable =
-            open().and_then(|nft| admit::rehearse(&nft, isolates, conf.mark_bit.unwrap_or(MARK_BIT)));
-        usable.map_err(|error| {
+        backend::usable(&conf).map_err(|error| {
             Error::new(Code::NOT_AVAILABLE, format!("firewall cannot work: {}", error.msg()))
         })
     }

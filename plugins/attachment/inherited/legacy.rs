@@ -58,13 +58,25 @@ impl Legacy {
 
     fn remove(&self, table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
         let Some((lists, restores)) = self.tools() else { return Ok(()) };
+        self.settle(&restores, || {
+            let listing = say(&lists, &["-w", "-t", table, "-S"], "")?;
+            let orders = orders(&listing, from, chain, addresses);
+            Ok(orders.map(|orders| format!("*{table}\n{orders}COMMIT\n")))
+        })
+    }
+
+    /// Looks, and has the program do what is to be done about what was seen, if anything is. Who was faster makes it refuse,
+    /// and then it looks again.
+    pub(super) fn settle(
+        &self,
+        restores: &Tool,
+        mut orders: impl FnMut() -> Result<Option<String>>,
+    ) -> Result<()> {
         let mut refused = None;
         for _ in 0..ATTEMPTS {
-            let listing = say(&lists, &["-w", "-t", table, "-S"], "")?;
-            let Some(orders) = orders(&listing, from, chain, addresses) else { return Ok(()) };
-            let orders = format!("*{table}\n{orders}COMMIT\n");
+            let Some(orders) = orders()? else { return Ok(()) };
             // All of it or nothing, under the lock of xtables.
-            match say(&restores, &["-w", "--noflush"], &orders) {
+            match say(restores, &["-w", "--noflush"], &orders) {
                 Ok(_) => return Ok(()),
                 Err(error) => refused = Some(error),
             }

@@ -10,6 +10,9 @@ pub(super) const CHECKS: &str = "masq_checks";
 /// The chain of iptables from which packets come to a container's.
 pub(super) const POSTROUTING: &str = "POSTROUTING";
 
+/// The chain of iptables that has the rules by which packets of containers pass.
+pub(super) const FORWARD: &str = "CNI-FORWARD";
+
 /// A container's chain in the tables of iptables: `FormatChainName` of their `pkg/utils`.
 pub(in crate::attachment) fn chain(attachment: &Attachment) -> String {
     format!("CNI-{}", digits(&format!("{}{}", attachment.network, attachment.container), 12))
