@@ -21,7 +21,7 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
 PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs containernetworking-plugins \
-            busybox-static podman crun slirp4netns uidmap containerd runc curl \
+            busybox-static podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
             $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main

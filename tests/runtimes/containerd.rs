@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use super::node::{ARCHIVE, NAME, Node};
+use super::node::{ARCHIVE, Groups, NAME, Node};
 use crate::lab::host::Host;
 use crate::lab::world::Need;
 use cri::{Message, Runtime};
@@ -17,7 +17,7 @@ use cri::{Message, Runtime};
 const NEEDS: &[Need] =
     &[Need::RealRoot, Need::Program("containerd"), Need::Program("curl"), Need::Ours("portmap")];
 
-/// Two families, ports and rates: what small clusters run. containerd's own images and sockets are where the lab does not look.
+/// containerd's own images and sockets are where the lab does not look.
 const CONFIGURATION: &str = r#"
 mkdir -p /run/lab/containerd
 cat > /run/lab/containerd/config.toml << END
@@ -33,16 +33,6 @@ sandbox_image = "localhost/web:1"
 restrict_oom_score_adj = true
 disable_apparmor = true
 END
-cat > /etc/cni/net.d/10-pods.conflist << END
-{"cniVersion": "1.0.0", "name": "pods", "plugins": [
-  {"type": "bridge", "bridge": "pods0", "isGateway": true, "ipMasq": true, "hairpinMode": true, "ipam": {"type": "host-local",
-   "ranges": [[{"subnet": "10.211.0.0/16"}], [{"subnet": "fd10:211::/64"}]],
-   "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
-  {"type": "portmap", "capabilities": {"portMappings": true}},
-  {"type": "bandwidth", "capabilities": {"bandwidth": true}},
-  {"type": "firewall"},
-  {"type": "tuning", "sysctl": {"net.core.somaxconn": "500"}}]}
-END
 "#;
 
 const SOCKET: &str = "/run/lab/containerd/socket";
@@ -50,9 +40,9 @@ const SOCKET: &str = "/run/lab/containerd/socket";
 /// A node with containerd. Dereferences to its `Node`.
 struct Containerd<'h> {
     node: Node<'h>,
-    /// The control group of all that this test runs.
-    group: &'static str,
     daemon: RefCell<Child>,
+    /// The control group of all that this test runs.
+    groups: Groups,
 }
 
 impl<'h> Deref for Containerd<'h> {
@@ -64,10 +54,10 @@ impl<'h> Deref for Containerd<'h> {
 
 impl<'h> Containerd<'h> {
     fn new(host: &'h Host, group: &'static str) -> Containerd<'h> {
-        let node = Node::new(host);
+        let node = Node::with_pods(host);
         node.sh(&format!("set -e{CONFIGURATION}"));
         let daemon = RefCell::new(start(host));
-        let containerd = Containerd { node, group, daemon };
+        let containerd = Containerd { node, daemon, groups: Groups(group) };
         containerd.is_ready();
         containerd
     }
@@ -111,18 +101,10 @@ impl<'h> Containerd<'h> {
 }
 
 impl Drop for Containerd<'_> {
-    /// Control groups belong to the machine, and no namespace takes them along.
     fn drop(&mut self) {
         let mut daemon = self.daemon.borrow_mut();
         let _ = daemon.kill();
         let _ = daemon.wait();
-        let all = format!("/sys/fs/cgroup/*{}", self.group);
-        self.node.try_sh(&format!(
-            "find {all} -name cgroup.procs -exec cat {{}} + | sort -u | xargs -r kill -KILL"
-        ));
-        self.node.try_sh(&format!(
-            "timeout 5 sh -c 'until find {all} -depth -type d -exec rmdir {{}} +; do :; done'"
-        ));
     }
 }
 

@@ -15,8 +15,9 @@ use crate::lab::world::Need;
 
 const NEEDS: &[Need] = &[Need::RealRoot, Need::Program("podman"), Need::Ours("portmap")];
 
-/// podman's images and sockets are where the lab does not look. Without control groups it runs on any machine.
-const CONFIGURATION: &str = r#"
+/// For podman and buildah. Their images and sockets are where the lab does not look. Without control groups they run on any
+/// machine.
+pub const CONFIGURATION: &str = r#"
 cat > /etc/containers/containers.conf << END
 [containers]
 apparmor_profile = "unconfined"

@@ -6,8 +6,7 @@ use super::cri::{Message, Runtime};
 use super::{Containerd, NEEDS};
 use crate::lab::lab_with;
 use crate::lab::snapshot::Shared;
-
-const SHARED: &[Shared<'_>] = &[Shared::Bridge("pods0"), Shared::Forwarding, Shared::Store];
+use crate::runtimes::node::SHARED;
 
 /// One pod.
 struct Pod {
@@ -19,7 +18,7 @@ struct Pod {
 
 impl Pod {
     fn new(containerd: &Containerd<'_>, name: &str, port: u64) -> Pod {
-        Pod { name: name.to_owned(), port, group: containerd.group }
+        Pod { name: name.to_owned(), port, group: containerd.groups.0 }
     }
 
     /// RunPodSandbox: its id, or why not.
