@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use cni::attach::{Attached, attach};
 use cni::call::{Add, Attachment, Call, Check, Del, Gc};
 use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::log;
 use cni::result::{Dns, Success};
 
 use crate::choose;
@@ -24,6 +25,7 @@ pub(super) fn add(machine: &Machine, add: &Add, raw: Raw) -> Result<Attached> {
         choose::assign(&conf.sets, &conf.requested).map_err(|left| Error::config(left.to_string()))?;
     let dns = dns(&conf)?;
     attach(|trail| {
+        let _step = log::step("leases");
         let mut store = trail.step(|| Store::open(machine, &conf.folder))?;
         let ips = give::lease_all(trail, &mut store, &conf, &wishes, &holder(&add.attachment))?;
         Ok(Success { ips, routes: conf.routes.clone(), dns, ..Success::default() })
@@ -32,6 +34,7 @@ pub(super) fn add(machine: &Machine, add: &Add, raw: Raw) -> Result<Attached> {
 
 /// Frees whatever the attachment has. The folder is enough: ranges that make no sense any more do not matter.
 pub(super) fn del(machine: &Machine, del: &Del, raw: Raw) -> Result<()> {
+    let _step = log::step("leases");
     let Some(mut store) = Store::open_existing(machine, &raw.folder(&del.call.network))? else {
         return Ok(());
     };

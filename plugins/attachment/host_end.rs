@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cni::call::{Attachment, Del, Owner};
 use cni::error::{Code, Error, OrFail, Result};
+use cni::log;
 use cni::result::Success;
 use linux::link::Link;
 use linux::netns::{NetNs, OpenError};
@@ -107,6 +108,7 @@ pub fn find_of(host: &Rtnl, owner: &Owner) -> Result<Option<Link>> {
 /// # Errors
 /// What the kernel says; a link or a namespace that is gone is no error.
 pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool) -> Result<()> {
+    let _step = log::step("links");
     let link = match find(host, &del.attachment)? {
         Some(link) => Some(link),
         None => {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use cni::attach::Trail;
 use cni::call::{Attachment, Check, Del};
 use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::log;
 use cni::result::Success;
 use ipnetwork::IpNetwork;
 use linux::nft::Nft;
@@ -117,6 +118,7 @@ impl Masquerade {
         attachment: &Attachment,
         addresses: &[IpNetwork],
     ) -> Result<()> {
+        let _step = log::step("rules");
         let claimed: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
         match self {
             Masquerade::Nftables(nft) => {
@@ -150,6 +152,7 @@ impl Masquerade {
 /// # Errors
 /// What the kernel says, after everything was tried.
 pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Result<Option<Nft>> {
+    let _step = log::step("rules");
     let attachment = &del.attachment;
     let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
         Some(Noted::Nothing) => return Ok(None),

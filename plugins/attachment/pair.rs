@@ -6,6 +6,7 @@ use std::time::Duration;
 use cni::attach::Trail;
 use cni::call::{Add, Attachment};
 use cni::error::{Code, Error, OrFail, Result};
+use cni::log;
 use cni::result::Interface;
 use linux::address::Family;
 use linux::bridge::Port;
@@ -63,6 +64,7 @@ impl<'a> Sides<'a> {
         plugin: &'static str,
         look: impl FnOnce(&Rtnl) -> Result<T>,
     ) -> Result<(Sides<'a>, T)> {
+        let _step = log::step("namespaces");
         let netns = open_netns(&add.netns)?;
         let there = || (Rtnl::here(), Folder::here(Family::V6));
         let here = || {
@@ -88,6 +90,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// Another one was faster; what the file system says.
     pub fn claim(&self, trail: &mut Trail) -> Result<Claim> {
+        let _step = log::step("record");
         let (plugin, attachment) = (self.plugin, self.attachment.clone());
         let claim = trail.step(|| Claim::make(plugin, &attachment))?;
         // The other one may have ended between our first look and our claim: the record then is the living one's, and stays.
@@ -107,6 +110,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// What the kernel says.
     pub fn make_pair(&self, trail: &mut Trail, wanted: &Wanted<'_>, lease: Lease) -> Result<Pair> {
+        let _step = log::step("links");
         let host_end = mark::host_end(self.attachment)?;
         let pair = VethPair {
             host_name: host_end.as_str(),
@@ -140,6 +144,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// The first thing that the kernel refused.
     pub fn configure(&self, end: &ContainerEnd, pair: &Pair) -> Result<()> {
+        let _step = log::step("addresses");
         end.write_settings(self.settings.as_ref())?;
         end.configure(&self.container, pair.container)
     }
@@ -149,6 +154,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// It has vanished.
     pub fn wait_for_host_end(&self, pair: &Pair) -> Result<Link> {
+        let _step = log::step("carrier");
         self.host.wait_operational(pair.host, PATIENCE).doing(|| "wait for the host end".into())
     }
 
@@ -157,6 +163,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// What the kernel says.
     pub fn announce(&self, pair: &Pair, mac: Mac) -> Result<()> {
+        let _step = log::step("announcement");
         self.container.announce(pair.container, mac).doing(|| "announce the addresses".into())
     }
 

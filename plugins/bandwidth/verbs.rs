@@ -5,6 +5,7 @@ use std::rc::Rc;
 use cni::attach::{Attached, Trail, attach};
 use cni::call::{Add, Attachment, Check, Del, Gc};
 use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::log;
 use cni::result::Interface;
 use linux::link::Link;
 use linux::netns::NetNs;
@@ -47,6 +48,7 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
 
 /// A token bucket at the root of a link.
 fn slow_down(trail: &mut Trail, host: &Rc<Rtnl>, link: &Link, limit: &Limit) -> Result<()> {
+    let _step = log::step("queues");
     let bucket = limit.bucket(link.mtu);
     trail.step(|| {
         host.send(Request::set_token_bucket(link.index, &bucket))
@@ -67,6 +69,7 @@ fn detour(
     attachment: &Attachment,
     limit: &Limit,
 ) -> Result<Link> {
+    let _step = log::step("queues");
     trail.step(|| end_detour(host, end, attachment))?;
     let name = trail.step(|| make_ifb(host, end, attachment))?;
     let undo = (host.clone(), name.clone());

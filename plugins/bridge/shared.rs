@@ -2,6 +2,7 @@
 //! joining this instant.
 
 use cni::error::{Error, OrFail, Result};
+use cni::log;
 use ipnetwork::IpNetwork;
 use linux::address::{Address, AddressFlags, Family};
 use linux::bridge::{BridgeSpec, Ensured};
@@ -35,6 +36,7 @@ fn not_a_bridge(name: &str) -> Error {
 /// # Errors
 /// What the kernel says.
 pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Link> {
+    let _step = log::step("bridge");
     let name = conf.bridge.as_str();
     let doing = || format!("failed to create bridge {name:?}");
     // An explicit MAC: otherwise it would change with the ports, and systemd's MACAddressPolicy would set another.
@@ -77,6 +79,7 @@ pub fn ensure_gateways(
     gateways: &[IpNetwork],
     conf: &Conf,
 ) -> Result<Option<Link>> {
+    let _step = log::step("bridge");
     if gateways.is_empty() {
         return Ok(None);
     }

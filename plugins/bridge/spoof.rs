@@ -39,6 +39,7 @@ use std::rc::Rc;
 use cni::attach::Trail;
 use cni::call::{Attachment, Owner};
 use cni::error::{Code, Error, OrFail, Result};
+use cni::log;
 use cni::name::IfName;
 use linux::error::Result as Answer;
 use linux::mac::Mac;
@@ -85,6 +86,7 @@ pub fn ensure(
 }
 
 fn guard(nft: &Nft, attachment: &Attachment, mac: Mac) -> Result<()> {
+    let _step = log::step("rules");
     let host_end = mark::host_end(attachment)?;
     let (guarded, allowed) =
         (layout::guarded(attachment, &host_end), layout::allowed(attachment, &host_end, mac));
@@ -119,6 +121,7 @@ pub fn end(
     record: Option<&Record>,
     wanted: bool,
 ) -> Result<Option<(Nft, Glance)>> {
+    let _step = log::step("rules");
     let mac = match record.map(|record| &record.spoof_check) {
         Some(Noted::Nothing) => return Ok(None),
         None if !wanted => return Ok(None),

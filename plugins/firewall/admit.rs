@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use cni::call::Attachment;
 use cni::error::{Error, OrFail, Result};
+use cni::log;
 use linux::error::Result as Answer;
 use linux::nft::batch::Batch;
 use linux::nft::object::{Chain, Element, Rule, Table};
@@ -30,6 +31,7 @@ pub struct Made {
 /// # Errors
 /// What the kernel says; then nothing was changed.
 pub fn ensure(nft: &Nft, attachment: &Attachment, plan: &Plan, wanted: Option<u8>) -> Result<Made> {
+    let _step = log::step("rules");
     let doing = || format!("failed to let the packets of {attachment} pass");
     for table in [TABLE, FRAMES] {
         ruleset::wake(nft, table).doing(doing)?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use cni::call::Owner;
 use cni::error::{OrFail, Result};
+use cni::log;
 use linux::error::Result as Answer;
 use linux::nft::Nft;
 use linux::nft::batch::Batch;
@@ -32,6 +33,7 @@ struct Leaving {
 /// # Errors
 /// What the kernel says; then nothing was changed.
 pub fn remove(nft: &Nft, owner: &Owner, addresses: &[IpAddr], ports: &[String]) -> Result<()> {
+    let _step = log::step("rules");
     let addresses: BTreeSet<&IpAddr> = addresses.iter().collect();
     let ports: BTreeSet<&String> = ports.iter().collect();
     depart(nft, || {
@@ -56,6 +58,7 @@ pub fn remove(nft: &Nft, owner: &Owner, addresses: &[IpAddr], ports: &[String]) 
 /// # Errors
 /// What the kernel says; then nothing was changed.
 pub fn sweep(nft: &Nft, is_stale: impl Fn(&Mark) -> bool) -> Result<()> {
+    let _step = log::step("rules");
     let stale = |element: &Element| mark(element).is_some_and(|mark| is_stale(&mark));
     depart(nft, || {
         let mut leaving = Leaving::default();

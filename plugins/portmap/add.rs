@@ -6,6 +6,7 @@ use std::rc::Rc;
 use cni::attach::{Attached, Trail, attach};
 use cni::call::{Add, Attachment};
 use cni::error::{Error, OrFail, Result};
+use cni::log;
 use cni::name::NetworkName;
 use cni::result::Success;
 use ipnetwork::IpNetwork;
@@ -104,6 +105,7 @@ pub fn write_down(
     life: Life,
     lines: impl FnOnce(&[Line]) -> Vec<Line>,
 ) -> Result<Vec<Line>> {
+    let _step = log::step("record");
     let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
     let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cni::call::{Attachment, Owner};
 use cni::error::{Error, OrFail, Result};
+use cni::log;
 use cni::name::NetworkName;
 use ipnetwork::IpNetwork;
 use linux::error::Result as Answer;
@@ -63,6 +64,7 @@ impl Claimant<'_> {
     /// # Errors
     /// A living container has one of the ports, and the error names it; what the kernel says. Then nothing was changed.
     pub fn ensure(&self, ports: &[(Key, SocketAddr)]) -> Result<Made> {
+        let _step = log::step("rules");
         let doing = || format!("failed to publish ports of {}", self.attachment);
         ruleset::wake(self.nft, TABLE).doing(doing)?;
         let holders = Holders::new(self.host);

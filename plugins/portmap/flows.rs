@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use cni::error::{OrFail, Result};
+use cni::log;
 use ipnetwork::IpNetwork;
 use linux::address::{Address, Family};
 use linux::conntrack::{Conntrack, Flows, To};
@@ -51,6 +52,7 @@ struct Alike {
 
 /// TCP knows by itself that a connection is at its end.
 fn forget<'a>(ports: impl Iterator<Item = (&'a Key, Option<IpAddr>)>, elsewhere: To<'_>) -> Result<()> {
+    let _step = log::step("flows");
     let mut alike: BTreeMap<Alike, Vec<u16>> = BTreeMap::new();
     for (key, answered_by) in ports.filter(|(key, _)| key.protocol != Protocol::Tcp) {
         let (v6, protocol, to) = (key.space.v6, key.protocol, key.host);

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 
 use cni::call::{Attachment, Check};
 use cni::error::{Error, Faults, OrFail, Result};
+use cni::log;
 use linux::nft::{Family, Nft};
 use linux::rtnl::Rtnl;
 
@@ -49,6 +50,7 @@ pub fn usable() -> Result<()> {
 /// # Errors
 /// A program is missing, or what it says. What was written for another family is there then.
 fn write(attachment: &Attachment) -> Result<()> {
+    let _step = log::step("rules");
     let sharing = sharing(attachment);
     let of_family = |family| {
         let containers = sharing.iter().flat_map(move |(whose, published)| {
@@ -169,6 +171,7 @@ fn sharing(attachment: &Attachment) -> Vec<(Attachment, Published)> {
 /// # Errors
 /// What could not be removed, after everything was tried.
 pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: Option<&Published>) -> Result<()> {
+    let _step = log::step("rules");
     let mut faults = Faults::default();
     let owner = attachment.owner();
     let _turn = published::turn()?;

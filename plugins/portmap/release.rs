@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cni::call::Owner;
 use cni::error::{OrFail, Result};
+use cni::log;
 use linux::error::Result as Answer;
 use linux::nft::Nft;
 use linux::nft::batch::Batch;
@@ -48,6 +49,7 @@ impl Held {
 /// # Errors
 /// What the kernel says.
 pub fn remove(nft: &Nft, owner: &Owner, keys: &[Key], addresses: &[IpAddr]) -> Result<Vec<Held>> {
+    let _step = log::step("rules");
     let keys: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
     depart(nft, |nft| {
         let around = Around::look(nft, &keys)?;
@@ -84,6 +86,7 @@ pub fn led_to(nft: &Nft, owner: &Owner, keys: &[Key]) -> Answer<Vec<IpAddr>> {
 /// # Errors
 /// What the kernel says.
 pub fn sweep(nft: &Nft, is_stale: impl Fn(&Mark) -> bool) -> Result<Vec<Held>> {
+    let _step = log::step("rules");
     let stale = |held: &Held| mark(&held.element).is_some_and(|mark| is_stale(&mark));
     depart(nft, |nft| Ok(everything(nft)?.into_iter().filter(stale).collect()))
         .doing(|| "failed to take the ports back of what is gone".into())

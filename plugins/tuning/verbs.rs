@@ -7,6 +7,7 @@ use std::str::FromStr;
 use cni::attach::{Attached, Trail, attach};
 use cni::call::{Add, Check, Del, Gc};
 use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::log;
 use cni::result::Success;
 use linux::link::Link;
 use linux::mac::Mac;
@@ -162,6 +163,7 @@ fn before(conf: &Conf, link: &Link) -> Before {
 }
 
 fn apply(trail: &mut Trail, setting: &Setting) -> Result<()> {
+    let _step = log::step("settings");
     let before = trail.step(|| setting.apply())?;
     let Setting { file, key, .. } = setting.clone();
     trail.undo(move || match before {
@@ -173,6 +175,7 @@ fn apply(trail: &mut Trail, setting: &Setting) -> Result<()> {
 
 /// One request for each change, and one that takes it back.
 fn change(trail: &mut Trail, container: &Rc<Rtnl>, link: &Link, wanted: LinkChanges) -> Result<()> {
+    let _step = log::step("settings");
     let index = link.index;
     let mut steps = Vec::new();
     if let (Some(mac), Some(old)) = (wanted.mac, link.mac) {
@@ -213,6 +216,7 @@ fn changed(mut result: Success, ifname: &str, link: LinkChanges) -> Success {
 }
 
 fn restore(container: &Rtnl, ifname: &str, before: &Before) -> Result<()> {
+    let _step = log::step("settings");
     let Some(link) = container.link_by_name(ifname).doing(|| format!("failed to get {ifname:?}"))? else {
         return Ok(());
     };

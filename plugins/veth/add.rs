@@ -4,6 +4,7 @@ use cni::attach::{Attached, Trail, attach};
 use cni::call::Add;
 use cni::delegate::Delegate;
 use cni::error::{OrFail, Result};
+use cni::log;
 use cni::result::Success;
 use linux::address::{AddressFlags, Family};
 use linux::mac::Mac;
@@ -59,6 +60,7 @@ fn connect(
 
 /// The gateways become addresses of the host end, and the container's addresses lie behind it.
 fn configure_host_end(host: &Rtnl, plan: &Plan, index: u32, name: &str) -> Result<()> {
+    let _step = log::step("addresses");
     // The host takes no routes from a container, and can ask for its address at once: a tentative link-local address would
     // keep it from doing so for a second or two. A kernel without IPv6 does not have these keys, nor the need.
     for key in ["accept_ra", "accept_dad"] {

@@ -70,6 +70,12 @@ const TABLE: &[Difference] = &[
         "by iptables or firewalld alone; chains and rules of bridges stay",
     ),
     pair(
+        "log",
+        "ENV-01",
+        "JACKFIELD_LOG or the key jackfieldLog: a line for each call, to a file or to the journal",
+        "nobody can tell what a plugin did, and what took its time",
+    ),
+    pair(
         "spec-1.1.0",
         "GC-01 STA-01 RES-08 RES-09 VSN-06",
         "all of 1.1.0, GC and STATUS included, by every program",

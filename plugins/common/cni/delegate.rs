@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::env::Verb;
 use crate::error::{Code, Error, Result};
 use crate::exec;
+use crate::log;
 use crate::name::PluginName;
 use crate::result::Success;
 use crate::value::Value;
@@ -106,6 +107,7 @@ impl Delegate {
     }
 
     fn run(&self, verb: Verb) -> Result<Vec<u8>> {
+        let _step = log::step("ipam");
         let env = [
             ("CNI_COMMAND", OsString::from(verb.as_str())),
             (PARENT, OsString::from(std::process::id().to_string())),

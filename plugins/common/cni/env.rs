@@ -1,15 +1,16 @@
 //! The environment: `CNI_*`, read once and passed on as values.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::delegate::PARENT;
 use crate::error::{Code, Error, Result};
+use crate::log;
 use crate::spec::Spec;
 
-/// The `CNI_*` variables, and our own word between a plugin and its delegate.
+/// The `CNI_*` variables, our own word between a plugin and its delegate, and what the line of a call needs.
 #[derive(Clone, Debug, Default)]
 pub struct Env(Vec<(OsString, OsString)>);
 
@@ -17,7 +18,8 @@ impl Env {
     /// The only place that reads the process environment. (`vars` would panic on a stranger's bytes.)
     #[expect(clippy::disallowed_methods, reason = "this is the one place that the lint speaks of")]
     pub fn of_this_process() -> Env {
-        let ours = |key: &OsString| key.as_bytes().starts_with(b"CNI_") || key.as_os_str() == PARENT;
+        let named = [PARENT, log::VARIABLE, log::TRACEPARENT].map(OsStr::new);
+        let ours = |key: &OsString| key.as_bytes().starts_with(b"CNI_") || named.contains(&key.as_os_str());
         Env(std::env::vars_os().filter(|(key, _)| ours(key)).collect())
     }
 

@@ -18,8 +18,8 @@
 //! }
 //! ```
 //!
-//! This crate touches the environment, stdin, stdout and other programs, and in [`conflist`] the folders of a runtime,
-//! and nothing else: it has never heard of links or namespaces. In reading order:
+//! This crate touches the environment, stdin, stdout and other programs, in [`conflist`] the folders of a runtime and in [`log`]
+//! a file or the journal, and nothing else: it has never heard of links or namespaces. In reading order:
 //!
 //! - [`error`]: what went wrong, in three parts;
 //! - [`name`], [`spec`]: names and versions, validated once;
@@ -30,6 +30,7 @@
 //! - [`exec`], [`delegate`]: running other plugins;
 //! - [`tool`]: running a program of the system;
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
+//! - [`log`]: one line for each call, where somebody wants it;
 //! - `hold`, `serve`: the life of the process.
 
 pub mod error;
@@ -53,6 +54,8 @@ pub mod exec;
 pub mod tool;
 
 pub mod conflist;
+
+pub mod log;
 
 mod hold;
 mod serve;

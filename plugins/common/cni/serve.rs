@@ -21,6 +21,7 @@ use crate::delegate::PARENT;
 use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
 use crate::hold;
+use crate::log::Log;
 use crate::request::{Request, spec_of};
 use crate::spec::Spec;
 
@@ -34,19 +35,25 @@ pub fn serve<P: Plugin>() -> ExitCode {
         Ok(verb) => verb,
         Err(error) => return no_verb(&env, &error),
     };
+    let mut log = Log::begin(&env);
     let mut stdin = Vec::with_capacity(8192);
     let read =
         std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let asked = stdin.clone();
     // From here on; whoever waits at a terminal for the end of stdin may still be interrupted.
     let begun = read.and_then(|_| die_with_the_parent(&env)).and_then(|()| hold::begin());
+    let begun = log.hear(verb, &asked).and(begun);
     let request = begun.and_then(|()| Request::read(verb, &env, stdin, P::ENTERS));
     let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
     match outcome.and_then(answer) {
         // A signal that comes after the answer has nothing left to stop: to die of it would make the answer a lie.
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log.write(verb, &env, &asked, None);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let code = complain(spec_of(&asked), &error);
+            log.write(verb, &env, &asked, Some(&error));
             hold::end();
             code
         }
@@ -65,7 +72,7 @@ pub fn serve_or_list<P: Plugin>(page: impl FnOnce(&[String]) -> Result<String>) 
         // Whoever has read enough may close the pipe.
         Ok(text) => ExitCode::from(u8::from(write_out(text.as_bytes()).is_err())),
         Err(error) => {
-            log(&format!("{}\n", error.msg()));
+            warn(&format!("{}\n", error.msg()));
             ExitCode::FAILURE
         }
     }
@@ -124,7 +131,7 @@ fn complain(spec: Option<Spec>, error: &Error) -> ExitCode {
         members.insert("details".into(), json!(details));
     }
     if let Err(cause) = say(&object) {
-        log(&format!("{}: and the error object cannot be written to stdout: {cause}\n", error.msg()));
+        warn(&format!("{}: and the error object cannot be written to stdout: {cause}\n", error.msg()));
     }
     ExitCode::FAILURE
 }
@@ -151,7 +158,7 @@ fn write_out(text: &[u8]) -> std::io::Result<()> {
 }
 
 /// A line for people. There is nobody to tell when it cannot be written.
-fn log(text: &str) {
+fn warn(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -164,7 +171,7 @@ fn no_verb(env: &Env, error: &Error) -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let versions: Vec<&str> = Spec::ALL.iter().map(|spec| spec.as_str()).collect();
-    log(&format!(
+    warn(&format!(
         "CNI {name} plugin v{} (Jackfield)\nCNI protocol versions supported: {}\n",
         env!("CARGO_PKG_VERSION"),
         versions.join(", ")
@@ -184,7 +191,7 @@ fn version() -> ExitCode {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
-            log(&format!("cannot write the versions to stdout: {cause}\n"));
+            warn(&format!("cannot write the versions to stdout: {cause}\n"));
             ExitCode::FAILURE
         }
     }
