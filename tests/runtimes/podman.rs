@@ -182,7 +182,29 @@ fn a_container_of_podman_joins_and_leaves_networks_while_it_runs() {
 }
 
 #[test]
-fn podman_reloads_restarts_and_reboots_containers_and_they_keep_their_places() {
+fn networks_that_podman_isolates_reach_only_those_that_are_not() {
+    lab_with(NEEDS, |host| {
+        let podman = Podman::new(host);
+        podman.makes_network("one", "--opt isolate=true --subnet 10.201.1.0/24");
+        podman.makes_network("two", "--opt isolate=true --subnet 10.201.2.0/24");
+        podman.makes_network("open", "--subnet 10.201.3.0/24");
+        let before = podman.snapshot();
+        podman.runs("a", "--network one --publish 18080:80");
+        podman.runs("b", "--network two");
+        podman.runs("c", "--network open");
+        let (a, c) = (podman.namespace("a"), podman.namespace("c"));
+        assert!(!a.pings("10.201.2.2"));
+        assert!(a.pings("10.201.3.2") && c.pings("10.201.1.2") && a.pings("198.51.100.1"));
+        assert_eq!(podman.page_seen_from_outside("198.51.100.2:18080").as_deref(), Some("a"));
+
+        podman.removes_everything();
+        let third = [Shared::Bridge("cni-podman3")];
+        before.same_as(&podman.snapshot(), &[SHARED, &third].concat());
+    });
+}
+
+#[test]
+fn podman_reloads_restarts_and_starts_containers_and_they_keep_their_places() {
     lab_with(NEEDS, |host| {
         let podman = Podman::new(host);
         podman.makes_network("one", "--subnet 10.201.1.0/24");
