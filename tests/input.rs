@@ -122,7 +122,7 @@ fn wrong_types(program: &str) -> Vec<(&'static str, Value)> {
         all.extend([
             ("/dns", json!([])),
             ("/dns/nameservers", json!("x")),
-            ("/mtu", json!("x")),
+            ("/mtu", json!(true)),
             ("/mtu", json!(1.5)),
         ]);
         all.extend([("/ipam/type", json!(5))]);

@@ -43,6 +43,7 @@ mod leases;
 mod log;
 mod loopback;
 mod masquerade;
+mod mtu;
 mod neighbours;
 mod netns;
 mod nft;

@@ -15,9 +15,9 @@ use linux::rtnl::Rtnl;
 use linux::veth::Pair;
 
 use crate::attachment::lease::Lease;
-use crate::attachment::mark;
 use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
+use crate::attachment::{mark, mtu};
 use crate::bridge::conf::{Addressing, Conf, Raw, Reflection};
 use crate::bridge::plan::{Plan, plan};
 use crate::bridge::{PLUGIN, shared, spoof};
@@ -32,10 +32,11 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let look = |host: &Rtnl| {
         let bridge = shared::find_bridge(host, &conf)?;
         let spoof_check = conf.spoof_check.then(spoof::open).transpose()?;
-        Ok((bridge, conf.masquerade.map(Masquerade::open).transpose()?, spoof_check))
+        let masquerade = conf.masquerade.map(Masquerade::open).transpose()?;
+        Ok((bridge, conf.mtu.bytes(host)?, masquerade, spoof_check))
     };
-    let (sides, (bridge, masquerade, spoof_check)) = Sides::open(add, PLUGIN, look)?;
-    attach(|trail| Joining { add, conf: &conf, sides, masquerade, spoof_check }.join(trail, bridge))
+    let (sides, (bridge, mtu, masquerade, spoof_check)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| Joining { add, conf: &conf, sides, mtu, masquerade, spoof_check }.join(trail, bridge))
 }
 
 /// Results below 0.3.0 are about addresses alone, so a network of frames has none.
@@ -54,6 +55,7 @@ struct Joining<'a> {
     add: &'a Add,
     conf: &'a Conf,
     sides: Sides<'a>,
+    mtu: Option<u32>,
     masquerade: Option<Masquerade>,
     spoof_check: Option<Rc<Nft>>,
 }
@@ -63,7 +65,7 @@ impl Joining<'_> {
         let (conf, sides) = (self.conf, &self.sides);
         let mut claim = sides.claim(trail)?;
         let (lease, plan) = self.obtain(trail)?;
-        let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, bridge))?;
+        let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, self.mtu, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
         let gateway = trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
         if let (Some(masquerade), Some(plan)) = (&self.masquerade, &plan) {
@@ -75,7 +77,7 @@ impl Joining<'_> {
         }
         let port = Port { hairpin: conf.reflection == Reflection::Hairpin, isolated: conf.isolated };
         let pair =
-            sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: Some((&bridge, port)) }, lease)?;
+            sides.make_pair(trail, &Wanted { mac, mtu: self.mtu, port: Some((&bridge, port)) }, lease)?;
         trail.step(|| self.join_vlans(&bridge, &pair))?;
         let host_end = match &plan {
             Some(plan) => {
@@ -108,6 +110,7 @@ impl Joining<'_> {
     fn obtain(&self, trail: &mut Trail) -> Result<(Lease, Option<Plan>)> {
         let Some(plugin) = self.conf.addressing.plugin() else { return Ok((Lease::none(), None)) };
         let (lease, given) = Lease::obtain(trail, Delegate::find(plugin, &self.add.call)?)?;
+        mtu::carries(self.mtu, &given.ips)?;
         Ok((lease, Some(plan(&self.add.attachment, self.conf, given)?)))
     }
 

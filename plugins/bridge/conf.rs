@@ -11,7 +11,7 @@ use linux::mac::Mac;
 use serde::Deserialize;
 
 use crate::attachment::masquerade::Backend;
-use crate::attachment::mtu;
+use crate::attachment::mtu::{self, Mtu};
 use crate::attachment::release::Leaving;
 use crate::bridge::PLUGIN;
 use crate::bridge::vlan::{Item, Tagging};
@@ -26,7 +26,7 @@ pub struct Raw {
     force_address: bool,
     ip_masq: bool,
     ip_masq_backend: Option<String>,
-    mtu: i64,
+    mtu: mtu::Written,
     hairpin_mode: bool,
     promisc_mode: bool,
     vlan: i64,
@@ -63,8 +63,8 @@ pub struct Conf {
     pub gateway: Gateway,
     /// Other addresses of the bridge give way to the gateway's.
     pub force_address: bool,
-    /// MTU of the pair and of a bridge that we make, in bytes; `None` is the kernel's default.
-    pub mtu: Option<u32>,
+    /// MTU of the pair and of a bridge that we make.
+    pub mtu: Mtu,
     /// How a container's frame comes back to itself.
     pub reflection: Reflection,
     /// The port speaks to no other isolated port (`IFLA_BRPORT_ISOLATED`).
@@ -165,7 +165,7 @@ impl Conf {
             bridge,
             gateway,
             force_address: raw.force_address,
-            mtu: mtu::meant(raw.mtu)?,
+            mtu: Mtu::meant(&raw.mtu)?,
             reflection,
             isolated: raw.port_isolation,
             spoof_check: raw.macspoofchk,
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn without_a_key_everything_is_as_in_the_go_plugin() {
         let conf = meant("").unwrap();
-        assert_eq!((conf.bridge.as_str(), conf.gateway, conf.mtu), ("cni0", Gateway::No, None));
+        assert_eq!((conf.bridge.as_str(), conf.gateway, conf.mtu), ("cni0", Gateway::No, Mtu::Default));
         assert_eq!((conf.reflection, conf.addressing), (Reflection::None, Addressing::None));
     }
 
@@ -260,6 +260,7 @@ mod tests {
             (r#","bridge":"""#, "bridge"),
             (r#","mtu":-1"#, "-1"),
             (r#","mtu":65536"#, "65536"),
+            (r#","mtu":"big""#, "\"big\" (must be \"auto\""),
             (r#","vlan":4095"#, "4095"),
             (r#","vlanTrunk":[{"MinId":9,"maxid":5}]"#, "minID is greater than maxID"),
             (r#","vlanTrunk":[null]"#, "incorrect trunk parameter"),

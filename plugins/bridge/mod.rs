@@ -53,6 +53,7 @@ impl Plugin for Bridge {
         let conf = conf::Conf::meant(conf, call)?;
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
         shared::find_bridge(&host, &conf).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
+        conf.mtu.bytes(&host).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
         conf.masquerade.map_or(Ok(()), Backend::status)?;
         if conf.spoof_check {
             spoof::status()?;

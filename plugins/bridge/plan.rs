@@ -8,7 +8,6 @@ use cni::result::{Dns, Ip, Route, Success};
 use ipnetwork::IpNetwork;
 
 use crate::attachment::container_end::{ContainerEnd, default_route, resolve};
-use crate::attachment::mtu;
 use crate::bridge::conf::{Conf, Gateway};
 
 /// An attachment with addresses.
@@ -29,12 +28,11 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address, or one that the MTU is too small for.
+/// IPAM gave no address.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
     }
-    mtu::carries(conf.mtu, &lease.ips)?;
     let ips: Vec<Ip> = lease.ips.into_iter().map(|ip| with_gateway(ip, conf.gateway)).collect();
     let mut routes = lease.routes;
     if conf.gateway == Gateway::DefaultRoute {
@@ -93,6 +91,7 @@ fn gateways(gateway: Gateway, ips: &[Ip]) -> Vec<IpNetwork> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attachment::mtu::Mtu;
     use crate::bridge::conf::{Addressing, Reflection};
     use crate::bridge::vlan::Tagging;
 
@@ -101,7 +100,7 @@ mod tests {
             bridge: "br0".parse().unwrap(),
             gateway,
             force_address: false,
-            mtu: None,
+            mtu: Mtu::Default,
             reflection: Reflection::None,
             isolated: false,
             spoof_check: false,

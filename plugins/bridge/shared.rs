@@ -31,17 +31,16 @@ fn not_a_bridge(name: &str) -> Error {
     Error::internal(format!("failed to create bridge {name:?}: {name:?} already exists but is not a bridge"))
 }
 
-/// Makes sure that the bridge is there and up. One that was found keeps its MTU and whatever else it has.
+/// Makes sure that the bridge is there and up, with this MTU if it is made. One that was found keeps its own and whatever else it has.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn ensure_bridge(host: &Rtnl, conf: &Conf, found: Option<Link>) -> Result<Link> {
+pub fn ensure_bridge(host: &Rtnl, conf: &Conf, mtu: Option<u32>, found: Option<Link>) -> Result<Link> {
     let _step = log::step("bridge");
     let name = conf.bridge.as_str();
     let doing = || format!("failed to create bridge {name:?}");
     // An explicit MAC: otherwise it would change with the ports, and systemd's MACAddressPolicy would set another.
-    let wanted =
-        BridgeSpec { name, mac: Mac::random(), mtu: conf.mtu, vlan_filtering: conf.tagging.filters() };
+    let wanted = BridgeSpec { name, mac: Mac::random(), mtu, vlan_filtering: conf.tagging.filters() };
     let ensured = found.map_or_else(|| host.ensure_bridge(&wanted), |link| Ok(Ensured::Found(link)));
     let link = match ensured.doing(doing)? {
         Ensured::Made(link) => {

@@ -14,7 +14,7 @@ use linux::sysctl::Conf as Sysctl;
 use crate::attachment::lease::Lease;
 use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
-use crate::attachment::{forwarding, mark};
+use crate::attachment::{forwarding, mark, mtu};
 use crate::veth::PLUGIN;
 use crate::veth::conf::{Conf, Raw};
 use crate::veth::plan::{Plan, plan, to_container};
@@ -25,9 +25,12 @@ use crate::veth::plan::{Plan, plan, to_container};
 /// Any; nothing but forwarding, which is shared, is left then.
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw)?;
-    let look = |_: &Rtnl| conf.masquerade.map(Masquerade::open).transpose();
-    let (sides, masquerade) = Sides::open(add, PLUGIN, look)?;
-    attach(|trail| connect(trail, add, &conf, &sides, masquerade.as_ref()))
+    let look = |host: &Rtnl| {
+        let masquerade = conf.masquerade.map(Masquerade::open).transpose()?;
+        Ok((conf.mtu.bytes(host)?, masquerade))
+    };
+    let (sides, (mtu, masquerade)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| connect(trail, add, &conf, &sides, mtu, masquerade.as_ref()))
 }
 
 fn connect(
@@ -35,17 +38,19 @@ fn connect(
     add: &Add,
     conf: &Conf,
     sides: &Sides<'_>,
+    mtu: Option<u32>,
     masquerade: Option<&Masquerade>,
 ) -> Result<Success> {
     let mut claim = sides.claim(trail)?;
     let (lease, given) = Lease::obtain(trail, Delegate::find(&conf.ipam, &add.call)?)?;
+    mtu::carries(mtu, &given.ips)?;
     let plan = plan(&add.attachment, conf, given)?;
     trail.step(|| forwarding::ensure(&plan.gateways).doing(|| "Could not enable IP forwarding".into()))?;
     if let Some(masquerade) = masquerade {
         masquerade.ensure(trail, &mut claim, &add.attachment, &plan.container.addresses)?;
     }
     let mac = Mac::random();
-    let pair = sides.make_pair(trail, &Wanted { mac, mtu: conf.mtu, port: None }, lease)?;
+    let pair = sides.make_pair(trail, &Wanted { mac, mtu, port: None }, lease)?;
     trail.step(|| {
         configure_host_end(&sides.host, &plan, pair.host, mark::host_end(&add.attachment)?.as_str())
     })?;

@@ -7,7 +7,7 @@ use cni::result::Dns;
 use serde::Deserialize;
 
 use crate::attachment::masquerade::Backend;
-use crate::attachment::mtu;
+use crate::attachment::mtu::{self, Mtu};
 use crate::attachment::release::Leaving;
 use crate::veth::PLUGIN;
 
@@ -17,7 +17,7 @@ use crate::veth::PLUGIN;
 pub struct Raw {
     ip_masq: bool,
     ip_masq_backend: Option<String>,
-    mtu: i64,
+    mtu: mtu::Written,
     ipam: Ipam,
     dns: Dns,
 }
@@ -25,8 +25,8 @@ pub struct Raw {
 /// As meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conf {
-    /// MTU of the pair in bytes; `None` is the kernel's default.
-    pub mtu: Option<u32>,
+    /// MTU of the pair.
+    pub mtu: Mtu,
     /// What the container sends out of its subnet carries the host's address, by whom.
     pub masquerade: Option<Backend>,
     /// Who gives addresses: a routed pair is nothing without one.
@@ -43,7 +43,7 @@ impl Conf {
     pub fn meant(raw: Raw) -> Result<Conf> {
         let Some(ipam) = raw.ipam.plugin else { return Err(no_ipam()) };
         let masquerade = Backend::meant(raw.ip_masq, raw.ip_masq_backend.as_deref())?;
-        Ok(Conf { mtu: mtu::meant(raw.mtu)?, masquerade, ipam, dns: raw.dns })
+        Ok(Conf { mtu: Mtu::meant(&raw.mtu)?, masquerade, ipam, dns: raw.dns })
     }
 }
 

@@ -8,9 +8,11 @@ use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
 use cni::delegate;
-use cni::error::Result;
+use cni::error::{Code, Error, OrFail, Result};
+use linux::rtnl::Rtnl;
 
 use crate::attachment::masquerade::Backend;
+use crate::attachment::mtu::Mtu;
 use crate::attachment::release;
 
 pub mod conf;
@@ -46,6 +48,10 @@ impl Plugin for Veth {
 
     fn status(call: &Call, conf: conf::Raw) -> Result<()> {
         let conf = conf::Conf::meant(conf)?;
+        if conf.mtu == Mtu::Outside {
+            let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
+            conf.mtu.bytes(&host).map_err(|error| Error::new(Code::NOT_AVAILABLE, error.msg()))?;
+        }
         conf.masquerade.map_or(Ok(()), Backend::status)?;
         delegate::status(Some(&conf.ipam), call)
     }

@@ -12,7 +12,6 @@ use ipnetwork::IpNetwork;
 use linux::route;
 
 use crate::attachment::container_end::{ContainerEnd, KernelRoute, LINK_SCOPE, resolve};
-use crate::attachment::mtu;
 use crate::veth::conf::Conf;
 
 /// `RT_SCOPE_HOST` of rtnetlink(7).
@@ -38,12 +37,11 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address, or one without a gateway, or one that the MTU is too small for.
+/// IPAM gave no address, or one without a gateway.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
     }
-    mtu::carries(conf.mtu, &lease.ips)?;
     let (mut gateways, mut destinations, mut routes) = (Vec::new(), Vec::new(), Vec::new());
     for ip in &lease.ips {
         let Some(gateway) = ip.gateway else {
@@ -123,6 +121,7 @@ pub fn to_container(destination: IpNetwork, host_end: u32) -> route::Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attachment::mtu::Mtu;
 
     fn lease(ips: &[(&str, Option<&str>)], routes: &[&str]) -> Success {
         Success {
@@ -142,7 +141,8 @@ mod tests {
             container: container.parse().unwrap(),
             ifname: ifname.parse().unwrap(),
         };
-        let conf = Conf { mtu: None, masquerade: None, ipam: "x".parse().unwrap(), dns: Dns::default() };
+        let conf =
+            Conf { mtu: Mtu::Default, masquerade: None, ipam: "x".parse().unwrap(), dns: Dns::default() };
         plan(&attachment, &conf, lease)
     }
 

@@ -70,6 +70,12 @@ const TABLE: &[Difference] = &[
         "by iptables or firewalld alone; chains and rules of bridges stay",
     ),
     pair(
+        "mtu-auto",
+        "CAP-23",
+        "mtu \"auto\" is the MTU of the host's way to the outside",
+        "a number alone; too large a one loses packets",
+    ),
+    pair(
         "log",
         "ENV-01",
         "JACKFIELD_LOG or the key jackfieldLog: a line for each call, to a file or to the journal",

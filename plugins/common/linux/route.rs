@@ -184,13 +184,17 @@ impl Rtnl {
         }
     }
 
-    /// The default route of a family in the main table: of several, the one that wins.
+    /// The default routes of a family in the main table that win over others, one for each next hop; none, if there is none.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn default_route(&self, family: Family) -> Result<Option<Route>> {
-        let routes = self.routes(RouteFilter { family, table: Some(MAIN), oif: None })?;
-        Ok(routes.into_iter().filter(Route::is_default).min_by_key(|route| route.priority.unwrap_or(0)))
+    pub fn default_routes(&self, family: Family) -> Result<Vec<Route>> {
+        let mut routes = self.routes(RouteFilter { family, table: Some(MAIN), oif: None })?;
+        routes.retain(Route::is_default);
+        let metric = |route: &Route| route.priority.unwrap_or(0);
+        let best = routes.iter().map(metric).min();
+        routes.retain(|route| Some(metric(route)) == best);
+        Ok(routes)
     }
 }
 
