@@ -21,6 +21,7 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
 PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs containernetworking-plugins \
+            dbus-daemon libglib2.0-bin gir1.2-glib-2.0 python3-dbus python3-gi python3-firewall python3-nftables \
             busybox-static podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
             $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
@@ -70,10 +71,10 @@ run = @mkdir -p $(OUT); echo '$2' > $(OUT)/test-$1.log; echo "== $2"; $3 2>&1 | 
 test-units: rust
 	$(call run,units,the libraries on their own,cargo test --locked --target $(TARGET) --workspace --lib --bins)
 
-test-user: build-all packages
+test-user: build-all packages firewalld
 	$(call run,user,in user namespaces,$(CARGO_TEST))
 
-test-root: build-all packages
+test-root: build-all packages firewalld
 	$(call run,root,as real root,if [ "$$(id -u)" = 0 ]; then JACKFIELD_LAB=root $(CARGO_TEST); \
 		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
 	@! grep 'skipped ([0-9]*): runtimes::' $(OUT)/test-root.log || { echo 'a runtime was not tested'; exit 1; }
@@ -91,7 +92,7 @@ test-guest: build-all packages
 		JACKFIELD_GUEST_KERNEL=$(NEWER) $(GUEST_TEST) -- $(NEWER_TESTS); \
 		else echo 'NOT RUN: apt offers no Linux $(NEWER)'; fi)
 
-test-peer: build-all packages
+test-peer: build-all packages firewalld
 	CNI_REFERENCE=$${CNI_REFERENCE:-/usr/lib/cni} $(CARGO_TEST)
 
 bench: build packages
@@ -140,6 +141,14 @@ rust:
 		rustup toolchain install $(CHANNEL) --no-self-update --profile minimal --component clippy,rustfmt --target $(TARGET)
 	@rustup target list --toolchain $(CHANNEL) --installed | grep -qx $(TARGET) || \
 		rustup target add --toolchain $(CHANNEL) $(TARGET)
+
+# firewalld is unpacked and not installed: installed it would start, and change the rules of this machine.
+.PHONY: firewalld
+firewalld: packages
+	@[ ! -e $(OUT)/firewalld/usr/sbin/firewalld ] || exit 0; \
+	rm -rf $(OUT)/firewalld.new; mkdir -p $(OUT)/firewalld.new; cd $(OUT)/firewalld.new; \
+	if apt-get -q -o APT::Sandbox::User="$$(id -un)" download firewalld && dpkg-deb -x firewalld_*.deb .; then cd - > /dev/null; mv $(OUT)/firewalld.new $(OUT)/firewalld; \
+	else echo 'firewalld cannot be had: its tests are skipped'; fi
 
 # The kernel of the guest comes from apt too, so apt must know what there is.
 packages:

@@ -1,5 +1,6 @@
 //! `firewall`: packets of a container pass what the host drops, and others do not. Whoever pings tells, and `nft` and `iptables`.
 
+mod firewalld;
 mod input;
 mod iptables;
 mod policies;

@@ -6,6 +6,7 @@ use cni::call::Owner;
 use cni::error::{Faults, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::firewalld::Firewalld;
 use crate::attachment::record::{self, Written, leftover};
 use crate::attachment::{inherited, ruleset};
 
@@ -41,6 +42,8 @@ pub enum Backend {
     Nftables,
     /// iptables, in its own tables.
     Iptables,
+    /// firewalld, in this zone.
+    Firewalld(String),
 }
 
 /// What an owner's record says of it.
@@ -79,11 +82,13 @@ impl Allowed {
     /// # Errors
     /// What the kernel or the program says, after everything was tried.
     pub fn end(&self, owner: &Owner) -> Result<()> {
+        let is_anothers = |address: IpAddr| {
+            others(owner).any(|other| other.by == self.by && other.addresses.contains(&address))
+        };
         match &self.by {
             Backend::Nftables => Ok(()),
-            Backend::Iptables => end_by_iptables(&self.addresses, |address| {
-                others(owner).any(|other| other.by == self.by && other.addresses.contains(&address))
-            }),
+            Backend::Iptables => end_by_iptables(&self.addresses, is_anothers),
+            Backend::Firewalld(zone) => end_by_firewalld(zone, &self.addresses, is_anothers),
         }
     }
 }
@@ -101,6 +106,16 @@ fn end_by_iptables(addresses: &[IpAddr], is_anothers: impl Fn(IpAddr) -> bool) -
         faults.note(inherited::remove_accepted(&nft, addresses, &is_anothers));
     }
     faults.note(inherited::remove_legacy_accepted(addresses, &is_anothers));
+    faults.verdict()
+}
+
+/// Where firewalld does not run, nothing is left of its sources.
+fn end_by_firewalld(zone: &str, addresses: &[IpAddr], is_anothers: impl Fn(IpAddr) -> bool) -> Result<()> {
+    let Ok(Some(mut firewalld)) = Firewalld::find() else { return Ok(()) };
+    let mut faults = Faults::default();
+    for address in addresses.iter().filter(|address| !is_anothers(**address)) {
+        faults.note(firewalld.remove(zone, *address));
+    }
     faults.verdict()
 }
 

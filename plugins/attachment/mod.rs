@@ -8,6 +8,7 @@
 //! - [`ruleset`]: what all our nftables rules have in common;
 //! - [`iptables`]: rules by that program, for those who insist;
 //! - [`gate`]: the way through the administrator's own rules; [`allowed`]: what has it, as records say;
+//! - [`firewalld`]: the same by that daemon, which is spoken to over the [`bus`];
 //! - [`masquerade`]: what a container sends out of its subnet carries the host's address;
 //! - [`inherited`]: what the Go plugins wrote for an attachment that ends with us;
 //! - [`published`]: who has ports by iptables, and their end;
@@ -21,8 +22,10 @@
 //! - [`compare`]: the kernel against the result of ADD.
 
 pub mod allowed;
+pub mod bus;
 pub mod compare;
 pub mod container_end;
+pub mod firewalld;
 pub mod forwarding;
 pub mod gate;
 pub mod host_end;

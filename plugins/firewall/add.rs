@@ -1,7 +1,5 @@
 //! ADD: each step is one deed with one undo.
 
-use std::net::IpAddr;
-
 use cni::attach::{Attached, Trail, attach};
 use cni::call::{Add, Attachment};
 use cni::error::{Error, OrFail, Result};
@@ -33,7 +31,7 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let life = Life::of(&host, add)?;
     attach(|trail| {
-        let own = keeper.claims(&plan);
+        let own = keeper.claims(&conf, &plan);
         let older = write_down(trail, &add.attachment, &own, life)?;
         keeper.ensure(trail, &add.attachment, &conf, &plan, &older)?;
         trail.step(|| leave_what_is_not_wanted_any_more(&add.attachment, &own, &older))?;
@@ -42,7 +40,12 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
 }
 
 /// The record comes first. A second ADD keeps in mind what the first one has claimed.
-fn write_down(trail: &mut Trail, attachment: &Attachment, own: &Allowed, life: Life) -> Result<Vec<Allowed>> {
+fn write_down(
+    trail: &mut Trail,
+    attachment: &Attachment,
+    own: &[Allowed],
+    life: Life,
+) -> Result<Vec<Allowed>> {
     let before = Claimed::of(&attachment.owner());
     let is_first = before == Claimed::NoRecord;
     let older = before.these();
@@ -55,7 +58,7 @@ fn write_down(trail: &mut Trail, attachment: &Attachment, own: &Allowed, life: L
         removed
     });
     trail.step(|| claim.note_life(life))?;
-    for allowed in [own].into_iter().chain(older.iter().filter(|older| *older != own)) {
+    for allowed in own.iter().chain(older.iter().filter(|older| !own.contains(older))) {
         trail.step(|| claim.note(&Line::Allowed(allowed.clone())))?;
     }
     Ok(older)
@@ -64,15 +67,15 @@ fn write_down(trail: &mut Trail, attachment: &Attachment, own: &Allowed, life: L
 /// What earlier ADDs have claimed, and this one has not: other addresses, or by another backend.
 fn leave_what_is_not_wanted_any_more(
     attachment: &Attachment,
-    own: &Allowed,
+    own: &[Allowed],
     older: &[Allowed],
 ) -> Result<()> {
     let owner = attachment.owner();
-    for older in older.iter().filter(|older| *older != own) {
-        let is_kept = |address: &IpAddr| older.by == own.by && own.addresses.contains(address);
-        let addresses: Vec<IpAddr> = older.addresses.iter().copied().filter(|it| !is_kept(it)).collect();
-        let ports = older.ports.iter().filter(|it| !own.ports.contains(it)).cloned().collect();
-        let gone = Allowed { addresses, ports, by: older.by.clone() };
+    for older in older.iter().filter(|older| !own.contains(older)) {
+        let own = || own.iter().filter(|own| own.by == older.by);
+        let mut gone = older.clone();
+        gone.addresses.retain(|address| !own().any(|own| own.addresses.contains(address)));
+        gone.ports.retain(|port| !own().any(|own| own.ports.contains(port)));
         gone.end(&owner)?;
         if gone.by == Backend::Nftables
             && let Some(nft) = ruleset::open_if_any()?

@@ -1,5 +1,6 @@
 //! Who keeps the rules of an attachment: decided once, and then the same to all verbs.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -9,9 +10,10 @@ use cni::error::{Error, OrFail, Result};
 use linux::nft::Nft;
 
 use crate::attachment::allowed::{Allowed, Backend};
+use crate::attachment::firewalld::Firewalld;
 use crate::attachment::gate;
 use crate::firewall::conf::{Choice, Conf, IngressPolicy, Named};
-use crate::firewall::plan::Plan;
+use crate::firewall::plan::{Plan, Policy};
 use crate::firewall::{admit, iptables, open, release};
 
 /// A backend that an ADD is about to use: what it needs is there.
@@ -20,16 +22,23 @@ pub enum Keeper {
     Nftables(Rc<Nft>),
     /// A program, which is there.
     Iptables,
+    /// A conversation with firewalld, and with nf_tables where a policy needs that.
+    Firewalld(RefCell<Firewalld>, Option<Rc<Nft>>),
 }
 
-/// The backend that this configuration means on this node.
-///
-/// # Errors
-/// Whatever keeps us from asking.
-pub fn chosen(conf: &Conf) -> Result<Named> {
-    Ok(match conf.choice {
-        Choice::This(named) | Choice::FirewalldOr(named) => named,
-    })
+/// The backend that this configuration means on this node. Whoever cannot ask for firewalld is on a node where it does not run.
+fn chosen(conf: &Conf) -> Result<(Named, Option<Firewalld>)> {
+    match conf.choice {
+        Choice::This(Named::Firewalld) => match Firewalld::find()? {
+            Some(firewalld) => Ok((Named::Firewalld, Some(firewalld))),
+            None => Err(Error::internal("firewalld does not run").details("backend is \"firewalld\"")),
+        },
+        Choice::This(named) => Ok((named, None)),
+        Choice::FirewalldOr(named) => Ok(match Firewalld::find() {
+            Ok(Some(firewalld)) => (Named::Firewalld, Some(firewalld)),
+            _ => (named, None),
+        }),
+    }
 }
 
 impl Keeper {
@@ -38,19 +47,30 @@ impl Keeper {
     /// # Errors
     /// The kernel cannot do it, or the program is missing.
     pub fn open(conf: &Conf, plan: &Plan) -> Result<Keeper> {
+        let nft = || open().map(Rc::new);
         match chosen(conf)? {
-            Named::Nftables => open().map(|nft| Keeper::Nftables(Rc::new(nft))),
-            Named::Iptables => iptables::locate(plan).map(|()| Keeper::Iptables),
-            Named::Firewalld => Err(Error::internal("no firewalld")),
+            (_, Some(firewalld)) => {
+                let nft = if plan.policy == Policy::Open { None } else { Some(nft()?) };
+                Ok(Keeper::Firewalld(RefCell::new(firewalld), nft))
+            }
+            (Named::Iptables, None) => iptables::locate(plan).map(|()| Keeper::Iptables),
+            (_, None) => nft().map(Keeper::Nftables),
         }
     }
 
     /// What it is about to claim.
-    pub fn claims(&self, plan: &Plan) -> Allowed {
-        let Plan { addresses, ports, .. } = plan.clone();
+    pub fn claims(&self, conf: &Conf, plan: &Plan) -> Vec<Allowed> {
+        let by = |by| {
+            let ports = if by == Backend::Nftables { plan.ports.clone() } else { Vec::new() };
+            Allowed { addresses: plan.addresses.clone(), ports, by }
+        };
         match self {
-            Keeper::Nftables(_) => Allowed { addresses, ports, by: Backend::Nftables },
-            Keeper::Iptables => Allowed { addresses, ports: Vec::new(), by: Backend::Iptables },
+            Keeper::Nftables(_) => vec![by(Backend::Nftables)],
+            Keeper::Iptables => vec![by(Backend::Iptables)],
+            Keeper::Firewalld(_, nft) => {
+                let policy = nft.iter().map(|_| by(Backend::Nftables));
+                [by(Backend::Firewalld(conf.zone.clone()))].into_iter().chain(policy).collect()
+            }
         }
     }
 
@@ -68,29 +88,51 @@ impl Keeper {
     ) -> Result<()> {
         let owner = attachment.owner();
         match self {
-            Keeper::Nftables(nft) => {
-                let made = trail.step(|| admit::ensure(nft, attachment, plan, conf.mark_bit))?;
-                let of_undo = nft.clone();
-                trail.undo(move || release::remove(&of_undo, &owner, &made.addresses, &made.ports));
-                trail.step(|| {
-                    let bit =
-                        admit::bit(nft, conf.mark_bit).doing(|| "look up the bit of the mark".into())?;
-                    gate::legacy::ensure(bit, &admit::families(&plan.addresses))
-                })
-            }
+            Keeper::Nftables(nft) => ensure_nftables(trail, nft, attachment, conf, plan),
             Keeper::Iptables => {
-                let mut new = self.claims(plan);
                 let had = |address: &IpAddr| {
-                    older.iter().any(|older| older.by == new.by && older.addresses.contains(address))
+                    let by_it = older.iter().filter(|older| older.by == Backend::Iptables);
+                    by_it.flat_map(|older| &older.addresses).any(|it| it == address)
                 };
                 let addresses = plan.addresses.iter().copied().filter(|address| !had(address)).collect();
-                new.addresses = addresses;
+                let new = Allowed { addresses, ports: Vec::new(), by: Backend::Iptables };
                 // One family may be written when the other one fails.
                 trail.undo(move || new.end(&owner));
                 trail.step(|| iptables::ensure(plan, &conf.admin_chain))
             }
+            Keeper::Firewalld(firewalld, nft) => {
+                if let Some(nft) = nft {
+                    ensure_nftables(trail, nft, attachment, conf, plan)?;
+                }
+                for address in &plan.addresses {
+                    if trail.step(|| firewalld.borrow_mut().add(&conf.zone, *address))? {
+                        let by = Backend::Firewalld(conf.zone.clone());
+                        let new = Allowed { addresses: vec![*address], ports: Vec::new(), by };
+                        let owner = owner.clone();
+                        trail.undo(move || new.end(&owner));
+                    }
+                }
+                Ok(())
+            }
         }
     }
+}
+
+fn ensure_nftables(
+    trail: &mut Trail,
+    nft: &Rc<Nft>,
+    attachment: &Attachment,
+    conf: &Conf,
+    plan: &Plan,
+) -> Result<()> {
+    let owner = attachment.owner();
+    let made = trail.step(|| admit::ensure(nft, attachment, plan, conf.mark_bit))?;
+    let of_undo = nft.clone();
+    trail.undo(move || release::remove(&of_undo, &owner, &made.addresses, &made.ports));
+    trail.step(|| {
+        let bit = admit::bit(nft, conf.mark_bit).doing(|| "look up the bit of the mark".into())?;
+        gate::legacy::ensure(bit, &admit::families(&plan.addresses))
+    })
 }
 
 /// Whether all is there that ADD made: by whom its record says, and else by whom this configuration means.
@@ -98,16 +140,34 @@ impl Keeper {
 /// # Errors
 /// The first thing that is missing or was changed.
 pub fn check(check: &Check, conf: &Conf, plan: &Plan, claimed: &[Allowed]) -> Result<()> {
-    let named = match claimed.first().map(|first| &first.by) {
-        Some(Backend::Nftables) => Named::Nftables,
-        Some(Backend::Iptables) => Named::Iptables,
-        None => chosen(conf)?,
-    };
-    match named {
-        Named::Nftables => check_nftables(check, conf, plan),
-        Named::Iptables => iptables::check(plan, &conf.admin_chain),
-        Named::Firewalld => Err(Error::internal("no firewalld")),
+    match claimed.first().map(|first| &first.by) {
+        Some(Backend::Nftables) => check_nftables(check, conf, plan),
+        Some(Backend::Iptables) => iptables::check(plan, &conf.admin_chain),
+        Some(Backend::Firewalld(zone)) => match Firewalld::find()? {
+            Some(firewalld) => check_firewalld(check, conf, plan, firewalld, zone),
+            None => Err(Error::internal("firewalld does not run any more")),
+        },
+        None => match chosen(conf)? {
+            (_, Some(firewalld)) => check_firewalld(check, conf, plan, firewalld, &conf.zone),
+            (Named::Iptables, None) => iptables::check(plan, &conf.admin_chain),
+            (_, None) => check_nftables(check, conf, plan),
+        },
     }
+}
+
+fn check_firewalld(
+    check: &Check,
+    conf: &Conf,
+    plan: &Plan,
+    mut firewalld: Firewalld,
+    zone: &str,
+) -> Result<()> {
+    for address in &plan.addresses {
+        if !firewalld.has(zone, *address)? {
+            return Err(Error::internal(format!("failed to find the address {address} in {zone} zone")));
+        }
+    }
+    if plan.policy == Policy::Open { Ok(()) } else { check_nftables(check, conf, plan) }
 }
 
 fn check_nftables(check: &Check, conf: &Conf, plan: &Plan) -> Result<()> {
@@ -128,12 +188,16 @@ fn check_nftables(check: &Check, conf: &Conf, plan: &Plan) -> Result<()> {
 /// # Errors
 /// What it would not.
 pub fn usable(conf: &Conf) -> Result<()> {
+    let rehearse = || {
+        let isolates = conf.policy == IngressPolicy::Isolated;
+        admit::rehearse(&open()?, isolates, conf.mark_bit.unwrap_or(gate::MARK_BIT))
+    };
     match chosen(conf)? {
-        Named::Nftables => {
-            let isolates = conf.policy == IngressPolicy::Isolated;
-            admit::rehearse(&open()?, isolates, conf.mark_bit.unwrap_or(gate::MARK_BIT))
+        (_, Some(mut firewalld)) => {
+            firewalld.knows(&conf.zone)?;
+            if conf.policy == IngressPolicy::Open { Ok(()) } else { rehearse() }
         }
-        Named::Iptables => iptables::usable(),
-        Named::Firewalld => Err(Error::internal("no firewalld")),
+        (Named::Iptables, None) => iptables::usable(),
+        (_, None) => rehearse(),
     }
 }

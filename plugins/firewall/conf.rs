@@ -1,6 +1,6 @@
 //! The configuration twice: as written, and as meant.
 
-use cni::error::{Code, Error, Result};
+use cni::error::{Error, Result};
 use serde::Deserialize;
 
 /// As written: the keys of the Go plugin, 1.9.1, and the bit of the mark.
@@ -77,28 +77,14 @@ impl Conf {
                     .details("ingressPolicy is \"open\", \"same-bridge\" or \"isolated\""));
             }
         };
-        let conf = Conf {
+        Ok(Conf {
             choice: choice(raw.backend.as_deref().unwrap_or_default(), admin_chain.as_deref())?,
             admin_chain: admin_chain.map_or(Ok("CNI-ADMIN".into()), chain)?,
             zone: text(raw.firewalld_zone).unwrap_or_else(|| "trusted".into()),
             policy,
             mark_bit: raw.mark_bit.map(bit).transpose()?,
-        };
-        refuse_what_is_not_there(&conf)?;
-        Ok(conf)
+        })
     }
-}
-
-fn refuse_what_is_not_there(conf: &Conf) -> Result<()> {
-    let what = match conf.choice {
-        Choice::This(Named::Firewalld) => "backend \"firewalld\"",
-        _ => return Ok(()),
-    };
-    Err(Error::new(
-        Code::UNSUPPORTED_FIELD,
-        format!("{what}: firewall by anything but nftables is not supported yet"),
-    )
-    .details("\"nftables\" is what firewall uses where no backend is named"))
 }
 
 /// Whoever names a chain of iptables has rules there that must come first.
@@ -142,6 +128,7 @@ fn bit(bit: i64) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use cni::decode::decode;
+    use cni::error::Code;
     use cni::value::Value;
 
     use super::*;
@@ -168,7 +155,9 @@ mod tests {
     fn a_chain_of_iptables_asks_for_iptables() {
         let conf = meant(r#""iptablesAdminChainName":"MINE""#).unwrap();
         assert_eq!((conf.choice, conf.admin_chain.as_str()), (Choice::FirewalldOr(Named::Iptables), "MINE"));
-        for (backend, named) in [("iptables", Named::Iptables), ("nftables", Named::Nftables)] {
+        let named =
+            [("iptables", Named::Iptables), ("nftables", Named::Nftables), ("firewalld", Named::Firewalld)];
+        for (backend, named) in named {
             assert_eq!(meant(&format!(r#""backend":"{backend}""#)).unwrap().choice, Choice::This(named));
         }
     }

@@ -6,16 +6,17 @@ use cni::result::Success;
 
 use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
 use crate::attachment::{mark, record, ruleset};
+use crate::firewall::conf::{Choice, Conf, Named, Raw};
 use crate::firewall::{plan, release};
 
 /// Ends what the container may. What somebody else has by now stays.
 ///
 /// # Errors
 /// What could not be removed, after everything was tried.
-pub fn del(del: &Del) -> Result<()> {
+pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
-    let by_result = || del.prev.iter().flat_map(of_result).collect::<Vec<_>>();
+    let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, raw)).collect::<Vec<_>>();
     let (claimed, is_all) = match Claimed::of(&owner) {
         Claimed::These(claimed) => (claimed, true),
         Claimed::NoRecord => (by_result(), del.prev.is_some()),
@@ -41,12 +42,18 @@ pub fn del(del: &Del) -> Result<()> {
 }
 
 /// What an ADD with this result may have claimed, ours or the Go plugin's.
-fn of_result(prev: &Success) -> [Allowed; 2] {
+fn of_result(prev: &Success, raw: &Raw) -> Vec<Allowed> {
     let addresses = plan::addresses(prev);
-    [
-        Allowed { addresses: addresses.clone(), ports: plan::ports(prev), by: Backend::Nftables },
-        Allowed { addresses, ports: Vec::new(), by: Backend::Iptables },
-    ]
+    let by = |by| Allowed { addresses: addresses.clone(), ports: Vec::new(), by };
+    let ports = plan::ports(prev);
+    let mut all = vec![Allowed { ports, ..by(Backend::Nftables) }, by(Backend::Iptables)];
+    // Whoever is asked has to run: so he is asked only where he could be meant.
+    if let Ok(Conf { choice: Choice::FirewalldOr(_) | Choice::This(Named::Firewalld), zone, .. }) =
+        Conf::meant(raw.clone())
+    {
+        all.push(by(Backend::Firewalld(zone)));
+    }
+    all
 }
 
 /// GC: removes what belongs to no living attachment of the network. What the Go plugin made carries no owner, and stays.

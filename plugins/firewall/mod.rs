@@ -39,8 +39,8 @@ impl Plugin for Firewall {
         add::add(add, conf)
     }
 
-    fn del(del: &Del, _: conf::Raw) -> Result<()> {
-        del::del(del)
+    fn del(del: &Del, conf: conf::Raw) -> Result<()> {
+        del::del(del, &conf)
     }
 
     fn check(check: &Check, conf: conf::Raw) -> Result<()> {

@@ -65,6 +65,15 @@ pub(crate) fn folders_of_tools() -> Vec<PathBuf> {
     named.chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
 }
 
+/// Where the system's message bus is, in its own words: `DBUS_SYSTEM_BUS_ADDRESS`, or its usual place.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in this file alone")]
+pub fn system_bus() -> String {
+    let named = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").and_then(|address| address.into_string().ok());
+    named
+        .filter(|address| !address.is_empty())
+        .unwrap_or_else(|| "unix:path=/run/dbus/system_bus_socket".into())
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {

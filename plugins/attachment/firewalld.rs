@@ -1,0 +1,89 @@
+//! firewalld, over the system's bus: an address is a source of a zone, and the zone says what may pass. These sources are not
+//! written to its configuration: they end with it.
+
+use std::net::IpAddr;
+
+use cni::error::{Error, OrFail, Result};
+
+use crate::attachment::bus::{Bus, Callee, Refusal};
+
+const NAME: &str = "org.fedoraproject.FirewallD1";
+const ZONE: Callee = Callee {
+    name: NAME,
+    path: "/org/fedoraproject/FirewallD1",
+    interface: "org.fedoraproject.FirewallD1.zone",
+};
+
+/// What firewalld says of a source that it does not have, or has in another zone.
+const NOT_THERE: [&str; 3] = ["UNKNOWN_SOURCE", "ZONE_CONFLICT", "NOT_ENABLED"];
+
+/// A conversation with firewalld.
+pub struct Firewalld(Bus);
+
+impl Firewalld {
+    /// firewalld, if it runs.
+    ///
+    /// # Errors
+    /// There is no bus that would know.
+    pub fn find() -> Result<Option<Firewalld>> {
+        let asked = || {
+            let mut bus = Bus::system()?;
+            Ok::<_, Refusal>(bus.has(NAME)?.then_some(Firewalld(bus)))
+        };
+        asked().doing(|| "ask the system's bus for firewalld".into())
+    }
+
+    /// Puts an address into a zone. False if it was there.
+    ///
+    /// # Errors
+    /// It is in another zone; what firewalld says.
+    pub fn add(&mut self, zone: &str, address: IpAddr) -> Result<bool> {
+        let doing = || format!("failed to add the address {address} to {zone} zone");
+        match self.0.call(ZONE, "addSource", &[zone, &source(address)]) {
+            Err(Refusal::Said(_, text)) if text.contains("ZONE_ALREADY_SET") => {
+                match self.has(zone, address)? {
+                    true => Ok(false),
+                    false => Err(Error::internal(format!("{}: {text}", doing()))),
+                }
+            }
+            added => added.map(|_| true).doing(doing),
+        }
+    }
+
+    /// Takes an address out of a zone; one that is not in it is taken out.
+    ///
+    /// # Errors
+    /// What firewalld says.
+    pub fn remove(&mut self, zone: &str, address: IpAddr) -> Result<()> {
+        match self.0.call(ZONE, "removeSource", &[zone, &source(address)]) {
+            Err(Refusal::Said(_, text)) if NOT_THERE.iter().any(|word| text.contains(word)) => Ok(()),
+            removed => {
+                removed.map(drop).doing(|| format!("failed to remove the address {address} from {zone} zone"))
+            }
+        }
+    }
+
+    /// Whether an address is in a zone.
+    ///
+    /// # Errors
+    /// What firewalld says.
+    pub fn has(&mut self, zone: &str, address: IpAddr) -> Result<bool> {
+        let answer = self.0.call(ZONE, "querySource", &[zone, &source(address)]);
+        answer
+            .and_then(|answer| answer.truth())
+            .doing(|| format!("failed to look for the address {address} in {zone} zone"))
+    }
+
+    /// Whether there is such a zone: firewalld knows what is in it.
+    ///
+    /// # Errors
+    /// What firewalld says of one that is not there.
+    pub fn knows(&mut self, zone: &str) -> Result<()> {
+        let asked = self.0.call(ZONE, "getSources", &[zone]);
+        asked.map(drop).doing(|| format!("failed to look at {zone} zone"))
+    }
+}
+
+fn source(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+}
