@@ -359,3 +359,22 @@ fn an_add_by_iptables_that_fails_leaves_nothing() {
         host.call("portmap", "STATUS", &status).run().silent();
     });
 }
+
+/// Where no other is installed, iptables-legacy has the plain name.
+#[test]
+fn ports_by_an_iptables_that_is_the_legacy_one_under_its_plain_name_go_with_del() {
+    lab_with(&[OURS, &[Need::IptablesLegacy]].concat(), |host| {
+        host.sh("cp -a /usr/sbin /run/lab/sbin; cd /run/lab/sbin; rm ip*tables-legacy* ip*tables-nft* xtables-nft-multi
+            for name in iptables ip6tables; do for deed in '' -save -restore; do
+            ln -sf xtables-legacy-multi $name$deed; done; done
+            mount --bind /run/lab/sbin /usr/sbin");
+        let web = by_iptables(host, "web");
+        web.publishes(&[port("tcp", 8080)]);
+        let listing = host.sh("iptables -V; iptables -t nat -S; ip6tables -t nat -S; iptables -t mangle -S");
+        assert!(listing.contains("(legacy)") && listing.matches("-N CNI-DN-").count() == 2, "{listing}");
+        assert!(!host.sh("nft list ruleset").contains("CNI-"));
+        web.del();
+        let listing = host.sh("iptables -t nat -S; ip6tables -t nat -S; iptables -t mangle -S");
+        assert!(!listing.contains("CNI-DN-") && !listing.contains("LOCALNET"), "{listing}");
+    });
+}

@@ -8,23 +8,24 @@ use cni::tool::Tool;
 use ipnetwork::IpNetwork;
 use linux::nft::Family;
 
-/// What speaks for a family: the tables in use, and the programs.
+/// What speaks for a family: the tables in use, and the programs, each to list and to restore.
 pub(in crate::attachment) struct Legacy {
     tables: &'static str,
-    lists: &'static str,
-    restores: &'static str,
+    programs: [&'static str; 2],
+    /// Their names where no other iptables is installed.
+    plain: [&'static str; 2],
 }
 
 const FAMILIES: [Legacy; 2] = [
     Legacy {
         tables: "/proc/net/ip_tables_names",
-        lists: "iptables-legacy",
-        restores: "iptables-legacy-restore",
+        programs: ["iptables-legacy", "iptables-legacy-restore"],
+        plain: ["iptables", "iptables-restore"],
     },
     Legacy {
         tables: "/proc/net/ip6_tables_names",
-        lists: "ip6tables-legacy",
-        restores: "ip6tables-legacy-restore",
+        programs: ["ip6tables-legacy", "ip6tables-legacy-restore"],
+        plain: ["ip6tables", "ip6tables-restore"],
     },
 ];
 
@@ -53,7 +54,8 @@ impl Legacy {
     /// The program that lists, and the one that restores. Where they are not installed the tables are somebody else's: the Go
     /// plugins had none to write with either.
     pub(in crate::attachment) fn tools(&self) -> Option<(Tool, Tool)> {
-        Some((Tool::find(self.lists)?, Tool::find(self.restores)?))
+        let find = |[lists, restores]: [&str; 2]| Some((Tool::find(lists)?, Tool::find(restores)?));
+        find(self.programs).or_else(|| find(self.plain).filter(|(lists, _)| is_legacy(lists)))
     }
 
     fn remove(&self, table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
@@ -83,6 +85,12 @@ impl Legacy {
         }
         refused.map_or(Ok(()), Err)
     }
+}
+
+/// `iptables v1.8.9 (legacy)`; before 1.8 there was no other, and no word for it.
+fn is_legacy(iptables: &Tool) -> bool {
+    let version = iptables.run(&["--version"], b"");
+    version.is_ok_and(|said| !String::from_utf8_lossy(&said.stdout).contains("nf_tables"))
 }
 
 pub(in crate::attachment) fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
