@@ -30,14 +30,9 @@ fn a_port_that_a_living_container_has_by_the_other_backend_is_refused_by_its_nam
     lab_with(OURS, |host| {
         let _outside = outside(host, &[]);
         for [first, second] in pairs() {
-            for (held, wanted, is_refused) in [
-                ("", "", true),
-                ("0.0.0.0", "192.0.2.1", true),
-                ("192.0.2.1", "", true),
-                ("fd00:99::1", "::", true),
-                ("192.0.2.1", "127.0.0.1", false),
-                ("0.0.0.0", "::", false),
-            ] {
+            for (held, wanted, is_refused) in
+                [("0.0.0.0", "192.0.2.1", true), ("fd00:99::1", "", true), ("192.0.2.1", "127.0.0.1", false)]
+            {
                 let red = by(host, first, "red");
                 red.publishes(&[mapping(held, 80, 1)]);
                 let blue = by(host, second, "blue");
