@@ -15,6 +15,7 @@ const CRIO: &str = include_str!("cri-crio.jsonl");
 const FLANNEL: &str = include_str!("cri-flannel.jsonl");
 const KINDNET: &str = include_str!("cri-kindnet.jsonl");
 const ONE_ADDRESS: &str = include_str!("cri-one-address.jsonl");
+const MISSING: &str = include_str!("cri-missing.jsonl");
 
 const SANDBOX: &str = "59adac57e26a82dd967f24469bbf0fd7552ee0280329d1a17bf7707a58f616c6";
 
@@ -151,6 +152,36 @@ fn a_pod_that_finds_no_address_is_removed_and_the_one_that_has_it_lives() {
         nothing_is_left(host, &before, &[]);
         web.check(&result);
         assert!(host.pings("10.213.0.7"));
+    });
+}
+
+#[test]
+fn a_pod_whose_namespace_vanished_is_removed_with_what_containerd_remembers() {
+    lab_with(OURS, |host| {
+        let before = host.snapshot();
+        let pod = pod(host);
+        let web = web(host, LIMITED, &pod);
+        let result = web.add();
+        pod.delete();
+        web.at("").del(Some(&result));
+        web.at("").with_args(ARGS[1]).del(None);
+        nothing_is_left(host, &before, &["br-pods"]);
+    });
+}
+
+// Its list names a second plugin that is not installed, so there is no result to remember.
+#[test]
+fn a_pod_whose_list_could_not_be_finished_is_removed_without_a_previous_result() {
+    lab_with(OURS, |host| {
+        let pod = pod(host);
+        let before = (host.snapshot(), pod.snapshot());
+        let web = web(host, MISSING, &pod);
+        web.add();
+        for netns in [web.netns.as_str(), "", ""] {
+            web.at(netns).del(None);
+        }
+        nothing_is_left(host, &before.0, &["cni3"]);
+        before.1.same_as(&pod.snapshot(), &[]);
     });
 }
 
