@@ -56,8 +56,8 @@ impl Store {
     /// A file that cannot be read.
     pub fn dead(&mut self, living: &Living) -> Result<Vec<(IpAddr, Lease)>> {
         let mut dead = Vec::new();
-        let all = self.ask(Index::all)?;
-        for (ip, ..) in all.into_iter().filter(|(_, owner, state)| living.outlives(*owner, *state)) {
+        let those = |index: &mut Index| index.those(|owner, state| living.outlives(owner, state));
+        for (ip, ..) in self.ask(those)? {
             // The file has the last word.
             let lease = self.read_one(ip)?;
             dead.extend(lease.map(|lease| (ip, lease)).filter(|(ip, lease)| match Record::of(*ip, lease) {

@@ -84,15 +84,22 @@ impl Index {
         Ok(found)
     }
 
-    /// Every lease file: the number of its owner, what to think of it, its address. In the order of addresses.
-    pub(super) fn all(&mut self) -> io::Result<Vec<(IpAddr, u64, State)>> {
-        let lease = |record| match record {
-            Record::Lease { owner, state, ip } => Some((address(ip), owner, state)),
-            Record::Stretch { .. } => None,
-        };
-        let mut all: Vec<_> = self.table.all()?.into_iter().filter_map(lease).collect();
-        all.sort();
-        Ok(all)
+    /// Every lease file: its address, the number of its owner, what to think of it. In the order of addresses.
+    pub(super) fn all(&self) -> io::Result<Vec<(IpAddr, u64, State)>> {
+        self.those(|_, _| true)
+    }
+
+    /// Those lease files of which `wanted` wants the owner and the state.
+    pub(super) fn those(&self, wanted: impl Fn(u64, State) -> bool) -> io::Result<Vec<(IpAddr, u64, State)>> {
+        let mut those = Vec::new();
+        self.table.each(|record| match record {
+            Record::Lease { owner, state, ip } if wanted(*owner, *state) => {
+                those.push((address(*ip), *owner, *state));
+            }
+            _ => {}
+        })?;
+        those.sort_unstable();
+        Ok(those)
     }
 
     /// The first address from `first` to `last` that nobody has.

@@ -83,7 +83,7 @@ pub fn look(machine: &Machine, folder: &Path) -> Result<Look> {
 fn misled(machine: &Machine, folder: &Path, leases: &[Seen]) -> Option<Vec<IpAddr>> {
     let folder = File::open(folder).ok()?;
     let shelf = Shelf::of(&machine.indexes, &folder, machine.here.boot?).ok()?;
-    let mut found = shelf.find(Stamp::of(&folder).ok()?).ok()??;
+    let found = shelf.find(Stamp::of(&folder).ok()?).ok()??;
     let noted: BTreeSet<_> = found.index.all().ok()?.into_iter().collect();
     let seen = leases.iter().filter_map(|seen| match Record::of(seen.ip, &seen.lease) {
         Record::Lease { owner, state, .. } => Some((seen.ip, owner, state)),

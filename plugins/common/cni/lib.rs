@@ -31,7 +31,7 @@
 //! - [`tool`]: running a program of the system;
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - [`log`]: one line for each call, where somebody wants it;
-//! - `hold`, `serve`: the life of the process.
+//! - `living`: what GC is told; `hold`, `serve`: the life of the process.
 
 pub mod error;
 
@@ -58,6 +58,7 @@ pub mod conflist;
 pub mod log;
 
 mod hold;
+mod living;
 mod serve;
 
 pub use serve::{serve, serve_or_list};

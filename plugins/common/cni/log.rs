@@ -134,10 +134,10 @@ impl Log {
     }
 
     /// The call has ended, and the runtime has its answer.
-    pub(crate) fn write(self, verb: Verb, env: &Env, stdin: &[u8], error: Option<&Error>) {
+    pub(crate) fn write(self, verb: Verb, env: &Env, head: &Value, error: Option<&Error>) {
         let Some(to) = self.to else { return };
         let said = |key: &str| env.get(key).map(|value| value.to_string_lossy().into_owned());
-        let network = Value::parse(stdin).ok().and_then(|conf| text(&*conf.get("name")?).map(String::from));
+        let network = head.get("name").and_then(|name| text(&name).map(String::from));
         let line = Line {
             time: utc(SystemTime::now()),
             plugin: program(),

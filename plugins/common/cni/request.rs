@@ -1,18 +1,21 @@
 //! The door: the environment and stdin become a call, or an error, before anybody acts.
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::call::{Add, Attachment, Call, Check, Del, Gc};
 use crate::decode::decode;
 use crate::env::{Args, Env, Verb, missing};
 use crate::error::{Code, Error, OrFail, Result};
+use crate::living;
 use crate::name::{ContainerId, IfName, NetworkName};
 use crate::result::Success;
 use crate::spec::Spec;
-use crate::value::Value;
+use crate::value::{Value, document, names};
 
 /// A call, checked.
 #[derive(Clone, Debug)]
@@ -40,20 +43,46 @@ struct Head {
     prev: Option<Value>,
 }
 
-/// `cni.dev/valid-attachments`. Its name has always been this in the specification's text; the release of 1.1.0 and
-/// libcni also have `cni.dev/attachments`.
-#[derive(Deserialize)]
-struct Living {
-    #[serde(rename = "containerID")]
-    container: ContainerId,
-    ifname: IfName,
+/// What of a configuration is still asked for when it has been passed on; nothing of one that cannot be read.
+pub(crate) fn head_of(stdin: &[u8]) -> Value {
+    document(stdin, Only(&["cniVersion", "name"])).unwrap_or(Value::Null)
 }
 
-/// Reads the configuration far enough to say which version its sender speaks, for error objects.
-pub(crate) fn spec_of(stdin: &[u8]) -> Option<Spec> {
-    match Value::parse(stdin).ok()?.get("cniVersion")?.as_ref() {
+/// Which version its sender speaks, for error objects.
+pub(crate) fn spec_in(head: &Value) -> Option<Spec> {
+    match head.get("cniVersion")?.as_ref() {
         Value::String(version) if !version.is_empty() => version.parse().ok(),
         _ => None,
+    }
+}
+
+/// The members of an object with these keys; all others are passed over.
+struct Only(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Only {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Only {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = object.next_key::<String>()? {
+            match self.0.iter().any(|known| names(&key, known)) {
+                true => members.push((key, object.next_value()?)),
+                false => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Value::Object(members))
     }
 }
 
@@ -66,7 +95,10 @@ impl Request {
     pub fn read(verb: Verb, env: &Env, stdin: Vec<u8>, enters: bool) -> Result<Request> {
         let who = Who::read(verb, env, enters)?;
         let doing = || "error unmarshall network config".into();
-        let config = Value::parse(&stdin).doing(doing)?;
+        let (config, valid) = match verb {
+            Verb::Gc => living::read(&stdin).doing(doing)?,
+            _ => (Value::parse(&stdin).doing(doing)?, Ok(None)),
+        };
         let head: Head = decode(&config).doing(doing)?;
         let network: NetworkName = head.name.parse()?;
         let spec: Spec = head.version.parse()?;
@@ -77,7 +109,7 @@ impl Request {
         let path = env.get("CNI_PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         let call = Call { network, spec, args: Args::of(env)?, path, stdin, config };
         match verb {
-            Verb::Gc => Ok(Request::Gc(Gc { valid: valid(&call.config)?, call })),
+            Verb::Gc => Ok(Request::Gc(Gc { valid: valid?, call })),
             Verb::Status | Verb::Version => Ok(Request::Status(call)),
             Verb::Add | Verb::Del | Verb::Check => {
                 let prev = head
@@ -148,32 +180,6 @@ fn is_our_own(netns: &Path) -> bool {
         return false;
     };
     (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())
-}
-
-/// The list of living attachments: absent is `None`; present and `null` is empty; anything else must be readable.
-fn valid(config: &Value) -> Result<Option<Vec<(ContainerId, IfName)>>> {
-    let lists: Vec<Vec<(ContainerId, IfName)>> = ["cni.dev/valid-attachments", "cni.dev/attachments"]
-        .into_iter()
-        .filter_map(|key| living(config, key).transpose())
-        .collect::<Result<_>>()?;
-    match lists.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
-        [one, two, ..] if one == two => Ok(Some(one.clone())),
-        _ => Err(Error::config("cni.dev/valid-attachments and cni.dev/attachments differ")),
-    }
-}
-
-fn living(config: &Value, key: &str) -> Result<Option<Vec<(ContainerId, IfName)>>> {
-    let Value::Object(members) = config else { return Ok(None) };
-    let Some((_, list)) = members.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key)) else {
-        return Ok(None);
-    };
-    if list.is_null() {
-        return Ok(Some(Vec::new()));
-    }
-    let living: Vec<Living> = decode(list).or_fail(Code::CONFIG, || key.into())?;
-    Ok(Some(living.into_iter().map(|it| (it.container, it.ifname)).collect()))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
 use crate::hold;
 use crate::log::Log;
-use crate::request::{Request, spec_of};
+use crate::request::{Request, head_of, spec_in};
 use crate::spec::Spec;
 
 /// Answers one call of a plugin and ends: `main` is this line.
@@ -39,21 +39,21 @@ pub fn serve<P: Plugin>() -> ExitCode {
     let mut stdin = Vec::with_capacity(8192);
     let read =
         std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
-    let asked = stdin.clone();
+    let head = head_of(&stdin);
     // From here on; whoever waits at a terminal for the end of stdin may still be interrupted.
     let begun = read.and_then(|_| die_with_the_parent(&env)).and_then(|()| hold::begin());
-    let begun = log.hear(verb, &asked).and(begun);
+    let begun = log.hear(verb, &stdin).and(begun);
     let request = begun.and_then(|()| Request::read(verb, &env, stdin, P::ENTERS));
     let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
     match outcome.and_then(answer) {
         // A signal that comes after the answer has nothing left to stop: to die of it would make the answer a lie.
         Ok(()) => {
-            log.write(verb, &env, &asked, None);
+            log.write(verb, &env, &head, None);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let code = complain(spec_of(&asked), &error);
-            log.write(verb, &env, &asked, Some(&error));
+            let code = complain(spec_in(&head), &error);
+            log.write(verb, &env, &head, Some(&error));
             hold::end();
             code
         }
@@ -210,7 +210,7 @@ fn version_asked() -> Option<Spec> {
         let mut chunk = [0; 4096];
         let length = stdin.read(&mut chunk).ok()?;
         heard.extend_from_slice(chunk.get(..length)?);
-        if let Some(spec) = spec_of(&heard) {
+        if let Some(spec) = spec_in(&head_of(&heard)) {
             return Some(spec);
         }
         if length == 0 {

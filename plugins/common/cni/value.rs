@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::error::{Code, Error, Result};
@@ -40,12 +41,7 @@ impl Value {
     /// # Errors
     /// [`Code::DECODE`] for anything that is not exactly one JSON value, and for one nested deeper than 128 levels.
     pub fn parse(bytes: &[u8]) -> Result<Value> {
-        let text = String::from_utf8_lossy(bytes);
-        serde_json::from_str(&text).map_err(|error| {
-            let empty = text.trim().is_empty();
-            let why = if empty { "unexpected end of JSON input".into() } else { error.to_string() };
-            Error::new(Code::DECODE, why)
-        })
+        document(bytes, PhantomData::<Value>)
     }
 
     /// The member called `key`, whatever its case; the last one wins, and `null` is absent.
@@ -86,6 +82,18 @@ impl Value {
             Value::Object(_) => "object",
         }
     }
+}
+
+/// Reads one document as `reader` reads it.
+pub(crate) fn document<T>(bytes: &[u8], reader: impl for<'de> DeserializeSeed<'de, Value = T>) -> Result<T> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let read = reader.deserialize(&mut json).and_then(|read| json.end().map(|()| read));
+    read.map_err(|error| {
+        let empty = text.trim().is_empty();
+        let why = if empty { "unexpected end of JSON input".into() } else { error.to_string() };
+        Error::new(Code::DECODE, why)
+    })
 }
 
 /// Does the document's `name` mean the known `key`?
