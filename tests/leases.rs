@@ -6,6 +6,7 @@ mod crash;
 mod crowd;
 mod flat;
 mod hands;
+mod memory;
 mod policy;
 
 use serde_json::{Value, json};

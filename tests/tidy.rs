@@ -188,8 +188,8 @@ const PROGRAMS: &[(&str, &str, u64)] = &[
     ("firewall", env!("CARGO_BIN_EXE_firewall"), 1_750_000), // and this
     ("bandwidth", env!("CARGO_BIN_EXE_bandwidth"), 1_500_000),
     ("tuning", env!("CARGO_BIN_EXE_tuning"), 1_500_000),
-    ("host-local", env!("CARGO_BIN_EXE_host-local"), 950_000), // no netlink in it; half of it is std's own
-    ("static", env!("CARGO_BIN_EXE_static"), 700_000),         // no files either
+    ("host-local", env!("CARGO_BIN_EXE_host-local"), 1_000_000), // no netlink in it, but it looks at leases by hand, too
+    ("static", env!("CARGO_BIN_EXE_static"), 700_000),           // no files either
     ("netns", env!("CARGO_BIN_EXE_netns"), 1_500_000),
     ("cnitool", env!("CARGO_BIN_EXE_cnitool"), 1_650_000), // `purge` knows the plugins' rules
 ];

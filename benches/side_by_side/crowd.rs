@@ -16,7 +16,8 @@ use std::process::Command;
 use crate::Result;
 use crate::candidate::{Candidate, Verb, Work};
 use crate::request::{Container, Network};
-use crate::world::{World, output};
+use crate::weigh::output;
+use crate::world::World;
 
 /// As [`Work::Crowd`] is titled.
 const NEIGHBOURS: u16 = 1000;

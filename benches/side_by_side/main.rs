@@ -27,8 +27,10 @@
 
 mod candidate;
 mod crowd;
+mod figures;
 mod request;
 mod table;
+mod weigh;
 mod world;
 mod yardstick;
 
@@ -81,7 +83,7 @@ fn run(args: &[String]) -> Result<()> {
         }
     };
     if !inside {
-        return world::enter(asked);
+        return weigh::enter(asked);
     }
     let world = World::build(POOL)?;
     match samples {

@@ -1,19 +1,12 @@
 //! How each candidate is asked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::candidate::{Candidate, Verb, Work};
+use crate::weigh::Invocation;
 
 /// Where the Go plugins look for iptables.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A program to run, with everything it gets.
-pub(crate) struct Invocation {
-    pub(crate) program: PathBuf,
-    pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<(&'static str, String)>,
-    pub(crate) stdin: String,
-}
 
 /// A network of one candidate.
 #[derive(Clone)]

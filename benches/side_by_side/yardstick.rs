@@ -4,7 +4,8 @@
 use crate::Result;
 use crate::candidate::{Candidate, Verb, Work};
 use crate::request::{Container, Network};
-use crate::world::{self, World};
+use crate::weigh;
+use crate::world::World;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ fn trace_one(world: &World, work: Work, verb: Verb) -> Result<String> {
     let container = Container::of(Candidate::Kernel, work, 0);
     let invocation = world.ask(Candidate::Kernel, &network, verb, &container);
     let mut strace = World::on(Candidate::Kernel, "/usr/bin/strace");
-    let out = world::run(strace.args(["-o", "/run/trace", "-s", "1"]).arg(&invocation.program), &invocation)?;
+    let out = weigh::run(strace.args(["-o", "/run/trace", "-s", "1"]).arg(&invocation.program), &invocation)?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         return Err(format!("strace of yardstick {:?}: {said}", invocation.args).into());

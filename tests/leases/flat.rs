@@ -11,14 +11,14 @@ use crate::lab::{conf, lab_with};
 const OURS: &[Need] = &[Need::Ours("flat-cost")];
 
 /// Many leases as the Go plugin leaves them.
-fn fill(folder: &str, addresses: impl Iterator<Item = String>) {
+pub fn fill(folder: &str, addresses: impl Iterator<Item = String>) {
     std::fs::create_dir_all(folder).unwrap();
     for (n, ip) in addresses.enumerate() {
         std::fs::write(format!("{folder}/{ip}"), format!("container-{n:050}\r\neth0")).unwrap();
     }
 }
 
-fn ipv4(n: u32) -> String {
+pub fn ipv4(n: u32) -> String {
     std::net::Ipv4Addr::from(0x0a40_0002 + n).to_string()
 }
 

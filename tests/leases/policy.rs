@@ -32,7 +32,7 @@ fn named(host: &Host, pod: &Pod, conf: &Value, id: &str, name: &str) -> Outcome 
 }
 
 fn named_del(host: &Host, pod: &Pod, conf: &Value, id: &str, name: &str) {
-    let args = format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}");
+    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}");
     container(host, pod, conf, id).call("DEL").env("CNI_ARGS", args).run().silent();
 }
 
