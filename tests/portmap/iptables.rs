@@ -46,7 +46,8 @@ fn guards(host: &Host, by: Iptables) -> String {
 /// so the Go plugin, which asks it, leaves the second one out.
 fn mappings(by: Iptables) -> Vec<Value> {
     let one = |(host, number, protocol): (&str, u16, &str)| json!({"hostPort": number, "containerPort": 80, "protocol": protocol, "hostIP": host});
-    let last = if by == Iptables::Legacy { 9010 } else { 9020 };
+    // More than fit one rule.
+    let last = if by == Iptables::Legacy { 9002 } else { 9016 };
     let single = [
         ("0.0.0.0", 8080, "tcp"),
         ("192.0.2.1", 8081, "tcp"),
