@@ -3,6 +3,7 @@
 mod firewalld;
 mod input;
 mod iptables;
+mod podman;
 mod policies;
 mod release;
 mod rules;
