@@ -7,6 +7,7 @@ mod lifecycle;
 mod memory;
 mod networks;
 mod purge;
+mod restore;
 
 use std::fs;
 use std::path::{Path, PathBuf};

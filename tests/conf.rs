@@ -17,7 +17,8 @@ fn folder() -> PathBuf {
 
 /// The conflists of conf/, by the name of their network.
 fn networks() -> Vec<(String, Value)> {
-    let files = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path());
+    let files =
+        std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path()).filter(|file| file.is_file());
     let read = |path: PathBuf| {
         assert!(path.extension().is_some_and(|e| e == "conflist"), "{} is no conflist", path.display());
         let list: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -179,5 +180,26 @@ fn the_demo_leaves_nothing_when_it_is_interrupted() {
         assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:?}");
         assert!(!rest.iter().any(|line| line.contains("CHECK")), "it went on: {rest:?}");
         before.same_as(&host.snapshot(), &[Shared::Forwarding]);
+    });
+}
+
+/// What the unit starts is what `make install` puts there, with a command line that cnitool understands.
+#[test]
+fn the_unit_starts_what_is_installed() {
+    let unit = std::fs::read_to_string(folder().join("systemd/jackfield-restore.service")).unwrap();
+    let makefile = std::fs::read_to_string(folder().join("../Makefile")).unwrap();
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    let command = value("ExecStart=");
+    assert_eq!(command, value("ExecReload="));
+    let (program, words) = command.split_once(' ').unwrap();
+    let (folder, name) = program.rsplit_once('/').unwrap();
+    assert_eq!(name, "cnitool");
+    for installed in [folder, value("Environment=CNI_PATH=")] {
+        assert!(makefile.contains(&format!("$(DESTDIR){installed}")), "{installed}");
+    }
+    lab_with(&[Need::Ours("tools")], |host| {
+        let mut cnitool = host.command(host.program("cnitool").to_str().unwrap());
+        let said = cnitool.args(words.split(' ')).env("CNI_PATH", host.bin()).output().unwrap();
+        assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
     });
 }

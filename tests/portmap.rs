@@ -120,6 +120,7 @@ pub fn listed(host: &Host) -> Vec<Value> {
 
 /// What is left of ports by iptables: all but the rules' counters.
 pub fn seen(host: &Host) -> [String; 3] {
-    let files = host.sh("ls -R /run/jackfield; cat /proc/sys/net/ipv4/conf/*/route_localnet");
+    let files =
+        host.sh("ls -R --ignore=restore /run/jackfield; cat /proc/sys/net/ipv4/conf/*/route_localnet");
     [Iptables::Nft.listing(host), host.sh("iptables -t mangle -S; ip link"), files]
 }

@@ -119,18 +119,18 @@ impl Masquerade {
         addresses: &[IpNetwork],
     ) -> Result<()> {
         let _step = log::step("rules");
-        let claimed: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
         match self {
             Masquerade::Nftables(nft) => {
-                trail.step(|| claim.note_masquerade(&claimed, Backend::Nftables))?;
+                trail.step(|| claim.note_masquerade(addresses, Backend::Nftables))?;
                 let made = trail.step(|| nftables::ensure(nft, attachment, addresses))?;
                 let (nft, owner) = (nft.clone(), attachment.owner());
                 trail.undo(move || nftables::remove(&nft, &owner, &made));
             }
             Masquerade::Iptables => {
-                trail.step(|| claim.note_masquerade(&claimed, Backend::Iptables))?;
+                trail.step(|| claim.note_masquerade(addresses, Backend::Iptables))?;
                 // One family may be written when the other one fails.
-                let whose = attachment.clone();
+                let (whose, claimed) =
+                    (attachment.clone(), addresses.iter().map(IpNetwork::ip).collect::<Vec<_>>());
                 trail.undo(move || iptables::remove(&whose, &claimed));
                 trail.step(|| iptables::ensure(attachment, addresses))?;
             }
@@ -156,7 +156,7 @@ pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Resu
     let attachment = &del.attachment;
     let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
         Some(Noted::Nothing) => return Ok(None),
-        Some(Noted::This(Masqueraded { addresses, by })) => (Some(addresses.clone()), Some(*by)),
+        Some(Noted::This(Masqueraded { addresses, by, .. })) => (Some(addresses.clone()), Some(*by)),
         Some(Noted::Torn) => (None, None),
         None => (del.prev.as_ref().map(addresses_of), None),
     };
@@ -191,6 +191,29 @@ pub fn end_stale(record: &Record) -> Result<()> {
         Noted::This(Masqueraded { addresses, .. }) => iptables::remove(&record.attachment, addresses),
         Noted::Torn => iptables::remove(&record.attachment, &[]),
     }
+}
+
+/// Makes the rules again that somebody has flushed. True if the attachment is masqueraded.
+///
+/// # Errors
+/// What the kernel or the program says; an earlier version has not written down what it takes.
+pub fn restore(record: &Record) -> Result<bool> {
+    let attachment = &record.attachment;
+    let claimed = match &record.masquerade {
+        Noted::Nothing => return Ok(false),
+        Noted::This(claimed) => claimed,
+        Noted::Torn => return Err(unknown(attachment)),
+    };
+    let addresses = claimed.networks().ok_or_else(|| unknown(attachment))?;
+    match claimed.by {
+        Backend::Nftables => nftables::ensure(&open()?, attachment, &addresses).map(drop)?,
+        Backend::Iptables => iptables::ensure(attachment, &addresses)?,
+    }
+    Ok(true)
+}
+
+fn unknown(attachment: &Attachment) -> Error {
+    Error::internal(format!("the record of {attachment} does not say what is masqueraded"))
 }
 
 /// Ends the masquerade of everything whose owner is stale.

@@ -16,8 +16,8 @@ use linux::nft::{Family, Nft};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::Mark;
-use crate::attachment::record::Record;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
+use crate::attachment::record::{Record, again};
 use crate::attachment::{allowed, gate, host_end, localnet, masquerade, published, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
@@ -36,6 +36,8 @@ const OURS: [&str; 6] = ["masquerade", "spoof", "ports", "hairpin", "localnet", 
 pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let mut faults = Faults::default();
+    let has_records = !rehearse && !leftover::all().is_empty();
+    let _turn = has_records.then(|| faults.note(again::turn_to_end()));
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         for table in TABLES {
             let gone = sweep(&nft, &host, table, rehearse).doing(|| format!("purge table {table}"));

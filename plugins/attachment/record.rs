@@ -5,6 +5,7 @@
 //! reads half of one. What not every attachment claims, and what is known only later, is a line of its
 //! own each: a reader that finds one torn knows that there was something to claim.
 
+pub mod again;
 pub mod leftover;
 
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use cni::call::{Attachment, Gc, Owner};
 use cni::error::{Error, Faults, OrFail, Result};
 use cni::name::{ContainerId, IfName, NetworkName};
+use ipnetwork::IpNetwork;
 use linux::mac::Mac;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -81,6 +83,9 @@ pub struct Masqueraded {
     /// The addresses.
     #[serde(rename = "masquerade")]
     pub addresses: Vec<IpAddr>,
+    /// The lengths of their subnets' prefixes, in the same order.
+    #[serde(default)]
+    pub prefixes: Vec<u8>,
     /// Who keeps the rules.
     #[serde(default)]
     pub by: Backend,
@@ -150,8 +155,10 @@ impl Claim {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn note_masquerade(&mut self, addresses: &[IpAddr], by: Backend) -> Result<()> {
-        self.note(&Note::Masquerade(Masqueraded { addresses: addresses.into(), by }))
+    pub fn note_masquerade(&mut self, addresses: &[IpNetwork], by: Backend) -> Result<()> {
+        let prefixes = addresses.iter().map(IpNetwork::prefix).collect();
+        let addresses = addresses.iter().map(IpNetwork::ip).collect();
+        self.note(&Note::Masquerade(Masqueraded { addresses, prefixes, by }))
     }
 
     /// Adds the address whose spoof check is about to be claimed.
@@ -161,6 +168,7 @@ impl Claim {
     pub fn note_spoof_check(&mut self, mac: Mac) -> Result<()> {
         self.note(&Note::SpoofCheck(SpoofChecked { spoof_check: mac.to_string() }))
     }
+
     /// Adds what the attachment's life hangs by.
     ///
     /// # Errors
@@ -262,8 +270,10 @@ pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Option<Writt
     Some(Written { attachment, lines: lines.collect(), is_torn })
 }
 
+/// The lines that say what is claimed.
 fn further_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty())
+    let lines = text.split(|byte| *byte == b'\n').skip(1);
+    lines.filter(|line| !line.is_empty() && !line.starts_with(again::START))
 }
 
 /// Is the line a whole one, whatever it says?
@@ -339,6 +349,16 @@ impl Record {
     }
 }
 
+impl Masqueraded {
+    /// The addresses with the prefixes of their subnets; `None` where an earlier version did not write them down.
+    pub fn networks(&self) -> Option<Vec<IpNetwork>> {
+        let both = self.addresses.iter().zip(&self.prefixes);
+        let networks: Vec<IpNetwork> =
+            both.filter_map(|(address, prefix)| IpNetwork::new(*address, *prefix).ok()).collect();
+        (networks.len() == self.addresses.len()).then_some(networks)
+    }
+}
+
 impl<T> Noted<T> {
     fn tear(&mut self) {
         if matches!(self, Noted::Nothing) {
@@ -375,7 +395,7 @@ mod tests {
         let addresses = r#""masquerade":["10.0.0.2","fd00::2"]"#;
         let masqueraded = |by| {
             let addresses = vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
-            Noted::This(Masqueraded { addresses, by })
+            Noted::This(Masqueraded { addresses, prefixes: vec![], by })
         };
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         for (rest, masquerade, spoof_check) in [
@@ -391,6 +411,7 @@ mod tests {
             ("\n{\"masque".into(), Noted::Torn, Noted::Torn),
             (format!("\n{{{addresses}}}\n{{\"spoof"), masqueraded(Backend::Nftables), Noted::Torn),
             ("\n{\"a plugin's own\":[1]}\n".into(), Noted::Nothing, Noted::Nothing),
+            ("\n{\"again\":{\"net".into(), Noted::Nothing, Noted::Nothing),
         ] {
             fs::write(&file, format!("{whose}{rest}")).unwrap();
             let record = Record { attachment: attachment(), masquerade, spoof_check, life: None };

@@ -11,7 +11,7 @@ use linux::rtnl::Rtnl;
 use crate::attachment::host_end;
 use crate::attachment::mark::{self, Mark};
 use crate::attachment::masquerade::{self, Backend};
-use crate::attachment::record::{self, Record};
+use crate::attachment::record::{self, Record, again};
 
 /// What the plugin of a DEL or GC knows from its configuration.
 pub struct Leaving<'a> {
@@ -37,6 +37,7 @@ pub fn del<T>(
 ) -> Result<()> {
     let mut faults = Faults::default();
     let record = record::find(leaving.plugin, &del.attachment);
+    let _turn = record.as_ref().and_then(|_| faults.note(again::turn_to_end()));
     // Rules first, and their socket stays open beside the removal of the link: the kernel waits for the packets on their
     // way once, not twice.
     let rules = faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade));
@@ -68,6 +69,7 @@ pub fn gc(
 ) -> Result<()> {
     if let Some(is_stale) = mark::stale(gc) {
         let (records, mut faults) = record::stale(leaving.plugin, gc);
+        let _turn = records.first().and_then(|_| faults.note(again::turn_to_end()));
         let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
         sweep(&host, &is_stale, &records, &mut faults);
         faults.note(masquerade::sweep(&is_stale));

@@ -105,6 +105,20 @@ fn guard(nft: &Nft, attachment: &Attachment, mac: Mac) -> Result<()> {
     settled.doing(doing)
 }
 
+/// Makes the rules again that somebody has flushed. True if the attachment is checked.
+///
+/// # Errors
+/// What the kernel says; a crash has torn the record.
+pub fn restore(record: &Record) -> Result<bool> {
+    match &record.spoof_check {
+        Noted::Nothing => Ok(false),
+        Noted::This(mac) => guard(&*open()?, &record.attachment, *mac).map(|()| true),
+        Noted::Torn => {
+            Err(Error::internal(format!("the record of {} does not say which MAC it has", record.attachment)))
+        }
+    }
+}
+
 /// Ends the check of an attachment. Its record says for which address it was; where that is lost, the elements themselves
 /// are asked whose they are.
 ///

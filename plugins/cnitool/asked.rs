@@ -29,6 +29,12 @@ Removes elements of the tables `inet jackfield` and `bridge jackfield`, chains a
 records in /run/jackfield/attachments, where the host end of their attachment is gone: after other plugins have
 removed the links. Prints a line for each. To be run where the plugins run: in the host's network namespace.";
 
+const RESTORE: &str = "\
+Makes the rules of every attachment again whose link is there: masquerade, spoof check, published ports, and what the
+firewall lets through. For when somebody has flushed the ruleset, or loaded another one. What is there already is left
+alone. Prints a line for each attachment and plugin. CNI_PATH says where the plugins are; to be run where they run: in the
+host's network namespace.";
+
 /// The command line.
 pub(super) fn command() -> Command {
     let network =
@@ -53,15 +59,24 @@ pub(super) fn command() -> Command {
         )
         .subcommand(verb("status", "Ask whether a network is ready for add").arg(netns.clone()))
         .subcommand(purge())
+        .subcommand(restore())
 }
 
-/// The one command that the original does not have: it is about this node, and not about a network.
+/// The original does not have this one, nor [`restore`]: they are about this node, and not about a network.
 fn purge() -> Command {
     let rehearse = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
     Command::new("purge")
         .about("Remove what the Jackfield plugins left of attachments whose links are gone")
         .long_about(PURGE)
         .arg(rehearse.help("tell what would be removed, and remove nothing"))
+}
+
+fn restore() -> Command {
+    let rehearse = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
+    Command::new("restore")
+        .about("Make the rules again that Jackfield plugins made for living attachments, after a flush")
+        .long_about(RESTORE)
+        .arg(rehearse.help("tell whose rules would be made, and make none"))
 }
 
 /// The variables that mean something to this program.

@@ -3,11 +3,13 @@
 //!
 //! - [`asked`]: the command line and the environment
 //! - [`pretty`]: the result, for people
+//! - [`restore`]: rules that somebody has flushed
 //!
 //! What a runtime does is in `cni::conflist`.
 
 mod asked;
 mod pretty;
+mod restore;
 
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     };
     let done = match typed.subcommand() {
         Some(("purge", typed)) => purge(typed.get_flag("dry-run")),
+        Some(("restore", typed)) => restore(typed.get_flag("dry-run")),
         Some((verb, typed)) => perform(verb, typed),
         None => command.print_help().or_fail(Code::IO, || "write the help page".into()),
     };
@@ -86,6 +89,15 @@ fn purge(rehearse: bool) -> Result<()> {
     let deed = if rehearse { "would remove" } else { "removed" };
     plugins::attachment::purge::purge(rehearse, |thing| {
         let _ = writeln!(std::io::stdout(), "{deed} {thing}");
+    })
+}
+
+/// Tells of each attachment whose rules are there again.
+fn restore(rehearse: bool) -> Result<()> {
+    let deed = if rehearse { "would restore" } else { "restored" };
+    let path = Environment::of_this_process()?.path;
+    restore::restore(&path, rehearse, |whose| {
+        let _ = writeln!(std::io::stdout(), "{deed} {whose}");
     })
 }
 

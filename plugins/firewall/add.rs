@@ -32,7 +32,7 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let life = Life::of(&host, add)?;
     attach(|trail| {
         let own = keeper.claims(&conf, &plan);
-        let older = write_down(trail, &add.attachment, &own, life)?;
+        let older = write_down(trail, add, &own, life)?;
         keeper.ensure(trail, &add.attachment, &conf, &plan, &older)?;
         trail.step(|| leave_what_is_not_wanted_any_more(&add.attachment, &own, &older))?;
         Ok(prev)
@@ -40,12 +40,8 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
 }
 
 /// The record comes first. A second ADD keeps in mind what the first one has claimed.
-fn write_down(
-    trail: &mut Trail,
-    attachment: &Attachment,
-    own: &[Allowed],
-    life: Life,
-) -> Result<Vec<Allowed>> {
+fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Result<Vec<Allowed>> {
+    let attachment = &add.attachment;
     let before = Claimed::of(&attachment.owner());
     let is_first = before == Claimed::NoRecord;
     let older = before.these();
@@ -61,6 +57,7 @@ fn write_down(
     for allowed in own.iter().chain(older.iter().filter(|older| !own.contains(older))) {
         trail.step(|| claim.note(&Line::Allowed(allowed.clone())))?;
     }
+    trail.step(|| claim.note_call(add))?;
     Ok(older)
 }
 

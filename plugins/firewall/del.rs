@@ -5,7 +5,8 @@ use cni::error::{Faults, Result};
 use cni::result::Success;
 
 use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
-use crate::attachment::{mark, record, ruleset};
+use crate::attachment::record::{self, again};
+use crate::attachment::{mark, ruleset};
 use crate::firewall::conf::{Choice, Conf, Named, Raw};
 use crate::firewall::{plan, release};
 
@@ -17,7 +18,10 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
     let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, raw)).collect::<Vec<_>>();
-    let (claimed, is_all) = match Claimed::of(&owner) {
+    let written = Claimed::of(&owner);
+    let has_record = written != Claimed::NoRecord;
+    let _turn = has_record.then(|| faults.note(again::turn_to_end()));
+    let (claimed, is_all) = match written {
         Claimed::These(claimed) => (claimed, true),
         Claimed::NoRecord => (by_result(), del.prev.is_some()),
         Claimed::Torn => (by_result(), false),
@@ -63,6 +67,7 @@ fn of_result(prev: &Success, raw: &Raw) -> Vec<Allowed> {
 pub fn gc(gc: &Gc) -> Result<()> {
     let Some(is_stale) = mark::stale(gc) else { return Ok(()) };
     let (records, mut faults) = record::stale(PLUGIN, gc);
+    let _turn = records.first().and_then(|_| faults.note(again::turn_to_end()));
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         faults.note(release::sweep(&nft, is_stale));
     }

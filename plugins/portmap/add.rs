@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use cni::attach::{Attached, Trail, attach};
-use cni::call::{Add, Attachment};
+use cni::call::Add;
 use cni::error::{Error, OrFail, Result};
 use cni::log;
 use cni::name::NetworkName;
@@ -67,8 +67,7 @@ fn by_nftables(add: &Add, conf: &Conf, prev: Success) -> Result<Attached> {
     let ways = ways(&host, &plan)?;
     let life = Life::of(&host, add)?;
     attach(|trail| {
-        let publishing =
-            Publishing { attachment: &add.attachment, plan: &plan, ways: &ways, nft, host: &host };
+        let publishing = Publishing { add, plan: &plan, ways: &ways, nft, host: &host };
         publishing.publish(trail, life, prev)
     })
 }
@@ -101,11 +100,12 @@ fn claims(plan: &Plan) -> Claims {
 /// Another ADD of the attachment is under way; what the file system says.
 pub fn write_down(
     trail: &mut Trail,
-    attachment: &Attachment,
+    add: &Add,
     life: Life,
     lines: impl FnOnce(&[Line]) -> Vec<Line>,
 ) -> Result<Vec<Line>> {
     let _step = log::step("record");
+    let attachment = &add.attachment;
     let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
     let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
@@ -120,11 +120,12 @@ pub fn write_down(
     for line in lines(&older) {
         trail.step(|| claim.note(&line))?;
     }
+    trail.step(|| claim.note_call(add))?;
     Ok(older)
 }
 
 struct Publishing<'a> {
-    attachment: &'a Attachment,
+    add: &'a Add,
     plan: &'a Plan,
     ways: &'a [(IpNetwork, Way)],
     nft: Rc<Nft>,
@@ -137,11 +138,11 @@ impl Publishing<'_> {
         let claims = holder::claims(&older);
         let beside_others = trail.step(published::beside_others)?;
         let keys = self.plan.keys();
-        trail.step(|| rivals::before_nftables(self.host, &self.nft, self.attachment, &keys))?;
+        trail.step(|| rivals::before_nftables(self.host, &self.nft, &self.add.attachment, &keys))?;
         let claimant = Claimant {
             nft: &self.nft,
             host: self.host,
-            attachment: self.attachment,
+            attachment: &self.add.attachment,
             plan: self.plan,
             ways: self.ways,
         };
@@ -150,7 +151,7 @@ impl Publishing<'_> {
             let made = trail.step(|| claimant.ensure(ports))?;
             self.take_back_if_it_fails(trail, &made);
             for sibling in &made.siblings {
-                let heir = Line::Heir(self.attachment.owner().to_string());
+                let heir = Line::Heir(self.add.attachment.owner().to_string());
                 trail.step(|| record::append(PLUGIN, sibling, &heir))?;
             }
             new.extend(made.ports);
@@ -163,8 +164,8 @@ impl Publishing<'_> {
         trail.step(|| flows::begin_anew(self.host, &new))?;
         trail.step(|| self.leave_what_is_not_wanted_any_more(claims))?;
         if let Some(published) = holder::published(&older) {
-            let owner = self.attachment.owner();
-            trail.step(|| iptables::end(Some(&self.nft), self.attachment, Some(published)))?;
+            let owner = self.add.attachment.owner();
+            trail.step(|| iptables::end(Some(&self.nft), &self.add.attachment, Some(published)))?;
             trail.step(|| record::append(PLUGIN, &owner, &Line::Published(None)))?;
         }
         Ok(prev)
@@ -172,12 +173,13 @@ impl Publishing<'_> {
 
     /// A second ADD keeps in mind what the first one has claimed.
     fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
-        write_down(trail, self.attachment, life, |older| {
+        write_down(trail, self.add, life, |older| {
             let mut all = claims(self.plan);
             if let Some(older) = holder::claims(older) {
                 let new = older.ports.iter().filter(|range| !all.ports.contains(range));
                 all.ports = all.ports.iter().chain(new).cloned().collect();
-                all.addresses.extend(older.addresses.clone());
+                let gone = older.addresses.iter().filter(|it| !all.addresses.contains(it));
+                all.addresses = all.addresses.iter().chain(gone).copied().collect();
             }
             let others = older.iter().filter(|line| !matches!(line, Line::Claims(_))).cloned();
             [Line::Claims(all)].into_iter().chain(others).collect()
@@ -186,7 +188,7 @@ impl Publishing<'_> {
 
     fn take_back_if_it_fails(&self, trail: &mut Trail, made: &Made) {
         let keys: Vec<Key> = made.ports.iter().map(|(key, _)| key.clone()).collect();
-        let (nft, owner, addresses) = (self.nft.clone(), self.attachment.owner(), made.addresses.clone());
+        let (nft, owner, addresses) = (self.nft.clone(), self.add.attachment.owner(), made.addresses.clone());
         trail.undo(move || release::remove(&nft, &owner, &keys, &addresses).map(drop));
     }
 
@@ -197,7 +199,7 @@ impl Publishing<'_> {
         let addresses: Vec<IpAddr> = self.plan.addresses.iter().map(IpNetwork::ip).collect();
         let addresses: Vec<IpAddr> =
             older.addresses.iter().copied().filter(|it| !addresses.contains(it)).collect();
-        let gone = release::remove(&self.nft, &self.attachment.owner(), &keys, &addresses)?;
+        let gone = release::remove(&self.nft, &self.add.attachment.owner(), &keys, &addresses)?;
         flows::end(&gone.iter().filter_map(release::Held::port).collect::<Vec<_>>())
     }
 }

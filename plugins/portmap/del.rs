@@ -7,7 +7,7 @@ use cni::error::{Faults, OrFail, Result};
 use linux::nft::Nft;
 use linux::nft::datatype::Part;
 
-use crate::attachment::record::Written;
+use crate::attachment::record::{Written, again};
 use crate::attachment::ruleset::{self, TABLE, is_of};
 use crate::attachment::{inherited, mark, published, record};
 use crate::portmap::claim::map_of;
@@ -25,6 +25,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let (attachment, owner) = (&del.attachment, del.attachment.owner());
     let written: Option<Written<Line>> = record::written(PLUGIN, &owner);
+    let _turn = written.as_ref().and_then(|_| faults.note(again::turn_to_end()));
     let published = written.as_ref().and_then(|written| holder::published(&written.lines));
     let nft = faults.note(ruleset::open_if_any()).flatten();
     if published.is_some() || published::has(&owner) {
@@ -59,6 +60,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
 pub fn gc(gc: &Gc) -> Result<()> {
     let Some(is_stale) = mark::stale(gc) else { return Ok(()) };
     let (records, mut faults) = record::stale(PLUGIN, gc);
+    let _turn = records.first().and_then(|_| faults.note(again::turn_to_end()));
     let nft = faults.note(ruleset::open_if_any()).flatten();
     for stale in &records {
         let owner = stale.attachment.owner();

@@ -35,13 +35,13 @@ pub fn add(add: &Add, conf: &Conf, words: &Words, prev: Success) -> Result<Attac
     };
     let (life, nft) = (Life::of(&host, add)?, ruleset::open_if_any()?);
     attach(|trail| {
-        let publishing = Publishing { attachment: &add.attachment, wanted, link, nft, host: &host };
+        let publishing = Publishing { add, wanted, link, nft, host: &host };
         publishing.publish(trail, life, prev)
     })
 }
 
 struct Publishing<'a> {
-    attachment: &'a Attachment,
+    add: &'a Add,
     wanted: Published,
     link: Option<String>,
     nft: Option<Nft>,
@@ -55,14 +55,14 @@ impl Publishing<'_> {
         self.claim(trail, before)?;
         {
             let _turn = trail.step(published::turn)?;
-            trail.step(|| write(self.attachment))?;
+            trail.step(|| write(&self.add.attachment))?;
         }
         if let Some(link) = &self.link {
             // Only now does something keep packets for it from outside.
             trail.step(|| loopback::allow(link))?;
         }
-        let had = before.map(|before| before.ports(self.attachment)).unwrap_or_default();
-        let mut new = self.wanted.ports(self.attachment);
+        let had = before.map(|before| before.ports(&self.add.attachment)).unwrap_or_default();
+        let mut new = self.wanted.ports(&self.add.attachment);
         new.retain(|port| !had.contains(port));
         trail.step(|| flows::begin_anew(self.host, &new))?;
         trail.step(|| self.leave_the_other_backend(&older))?;
@@ -70,29 +70,35 @@ impl Publishing<'_> {
     }
 
     fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
-        write_down(trail, self.attachment, life, |older| {
-            let older =
-                older.iter().filter(|line| !matches!(line, Line::Claims(claims) if claims.is_empty()));
-            older.cloned().chain([Line::Published(Some(self.wanted.clone()))]).collect()
+        write_down(trail, self.add, life, |older| {
+            let stays = |line: &&Line| match line {
+                Line::Claims(claims) => !claims.is_empty(),
+                Line::Heir(_) => true,
+                // The last one counts, and that is ours.
+                Line::Published(_) => false,
+            };
+            let own = Line::Published(Some(self.wanted.clone()));
+            older.iter().filter(stays).cloned().chain([own]).collect()
         })
     }
 
     /// From here on nobody else gets the ports.
     fn claim(&self, trail: &mut Trail, before: Option<&Published>) -> Result<()> {
         let _alone = trail.step(published::alone)?;
-        let ports = self.wanted.ports(self.attachment);
-        trail.step(|| rivals::before_iptables(self.host, self.nft.as_ref(), self.attachment, &ports))?;
-        let before = Before { published: before.cloned(), link: published::link(&self.attachment.owner()) };
-        let attachment = self.attachment.clone();
+        let ports = self.wanted.ports(&self.add.attachment);
+        trail.step(|| rivals::before_iptables(self.host, self.nft.as_ref(), &self.add.attachment, &ports))?;
+        let before =
+            Before { published: before.cloned(), link: published::link(&self.add.attachment.owner()) };
+        let attachment = self.add.attachment.clone();
         trail.undo(move || before.comes_back(&attachment));
         let _turn = trail.step(published::turn)?;
-        trail.step(|| published::enter(&self.attachment.owner(), self.link.as_deref()))
+        trail.step(|| published::enter(&self.add.attachment.owner(), self.link.as_deref()))
     }
 
     /// What an earlier ADD of this attachment had by nftables.
     fn leave_the_other_backend(&self, older: &[Line]) -> Result<()> {
         let (Some(claims), Some(nft)) = (holder::claims(older), &self.nft) else { return Ok(()) };
-        let owner = self.attachment.owner();
+        let owner = self.add.attachment.owner();
         release::remove(nft, &owner, &claims.keys(), &claims.addresses)?;
         Ok(())
     }

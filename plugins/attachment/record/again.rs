@@ -1,0 +1,102 @@
+//! What it takes to make an attachment's rules again, when somebody has flushed them: the call that made them, for a plugin that
+//! comes behind others, as its ADD may be repeated.
+//!
+//! The line is the last one of a record, and whoever does not mean to repeat the call never reads it: a runtime may have named
+//! ten thousand ports in it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use cni::call::Add;
+use cni::error::{OrFail, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Claim;
+use super::leftover::Leftover;
+
+/// Whose turn it is: a lock on this folder.
+const TURNS: &str = "/run/jackfield/restore";
+
+/// How the line begins.
+pub(super) const START: &[u8] = b"{\"again\":";
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    again: Again,
+}
+
+/// A call that made rules.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Again {
+    /// `CNI_NETNS`.
+    pub netns: PathBuf,
+    /// stdin, with the result of the plugins before.
+    pub stdin: Box<RawValue>,
+}
+
+impl Claim {
+    /// Adds the call itself; nothing is added behind it before something is claimed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_call(&mut self, add: &Add) -> Result<()> {
+        let doing = || "write the call into the attachment's record".to_string();
+        // White space between its words may be a line's end.
+        let stdin = serde_json::to_string(&add.call.config).doing(doing)?;
+        let stdin = RawValue::from_string(stdin).doing(doing)?;
+        self.note(&Line { again: Again { netns: add.netns.clone(), stdin } })
+    }
+}
+
+impl Leftover {
+    /// The plugin whose record it is: the end of its name.
+    pub fn plugin(&self) -> Option<&str> {
+        self.file.extension()?.to_str()
+    }
+
+    /// The call that made the rules, if it is written down.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn again(&self) -> Result<Option<Again>> {
+        let doing = || format!("read the call in {}", self.file.display());
+        let text = fs::read(&self.file).doing(doing)?;
+        let line = text.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(START));
+        let read = |line| serde_json::from_slice(line).map(|line: Line| line.again).doing(doing);
+        line.map(read).transpose()
+    }
+}
+
+/// Whoever ends attachments holds this beside others of his kind, and whoever makes their rules again holds it alone: what ends
+/// in between would come back for ever otherwise.
+///
+/// # Errors
+/// What the file system says.
+fn turn(lock: impl FnOnce(&File) -> std::io::Result<()>) -> Result<File> {
+    let folder = match File::open(TURNS) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(TURNS).and_then(|()| File::open(TURNS))
+        }
+        opened => opened,
+    };
+    folder.and_then(|folder| lock(&folder).map(|()| folder)).doing(|| format!("lock {TURNS}"))
+}
+
+/// The turn of whoever ends attachments that have records: nobody makes the rules of others again.
+///
+/// # Errors
+/// What the file system says.
+pub fn turn_to_end() -> Result<File> {
+    turn(File::lock_shared)
+}
+
+/// The turn of whoever makes rules again.
+///
+/// # Errors
+/// What the file system says.
+pub fn turn_to_restore() -> Result<File> {
+    turn(File::lock)
+}
