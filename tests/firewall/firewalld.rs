@@ -9,7 +9,7 @@ use super::{Container, OURS, bridge, does_not_reach, network, outside, reaches};
 use crate::lab::call::Call;
 use crate::lab::host::Host;
 use crate::lab::witness::OUTSIDE;
-use crate::lab::world;
+use crate::lab::world::{self, Need};
 use crate::lab::{conf, lab_with};
 
 /// Debian's package, unpacked by `make`: installed it would start, and change the rules of the machine.
@@ -234,7 +234,7 @@ fn either_takes_sources_down_that_the_other_has_added() {
 /// A bus that is nowhere, that nobody answers on, or that knows no firewalld.
 #[test]
 fn without_firewalld_on_the_bus_nftables_is_used() {
-    lab_with(OURS, |host| {
+    lab_with(&[OURS, &[Need::Program("dbus-daemon")]].concat(), |host| {
         let web = Container::new(host, "web");
         bus(host, "/run/lab/bus/socket");
         for address in [
