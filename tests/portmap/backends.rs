@@ -252,7 +252,7 @@ fn del_gc_and_purge_by_iptables_need_nothing_but_the_record_and_repeat() {
     });
 }
 
-/// Such a kernel answers so to the socket for nf_tables, which is the first one.
+/// The socket for nf_tables is the first one, and it is asked for once more. (To EPROTONOSUPPORT musl would ask again by itself.)
 #[test]
 fn where_the_kernel_has_no_nf_tables_iptables_is_used() {
     lab_with(&[OURS, &[Need::IptablesLegacy]].concat(), |host| {
@@ -261,7 +261,7 @@ fn where_the_kernel_has_no_nf_tables_iptables_is_used() {
         let _web = web.pod.listens("tcp", 80, "web");
         let mappings = [port("tcp", 80)];
         let without = |verb: &str| {
-            let inject = "inject=socket:error=EPROTONOSUPPORT:when=1..2";
+            let inject = "inject=socket:error=EAFNOSUPPORT:when=1..2";
             let call = web.wanting(&mappings).call_with(verb, &web.result);
             call.env("PATH", Iptables::Legacy.path()).under(&["strace", "-o", "/dev/null", "-e", inject])
         };
@@ -279,7 +279,7 @@ fn where_the_kernel_has_no_nf_tables_iptables_is_used() {
         assert!(!Iptables::Legacy.listing(host).contains("CNI-DN-"));
         // Who has asked for nftables gets nothing else.
         let conf = conf::with(web.wanting(&mappings).configuration(), "/backend", json!("nftables"));
-        let inject = "inject=socket:error=EPROTONOSUPPORT:when=1..2";
+        let inject = "inject=socket:error=EAFNOSUPPORT:when=1..2";
         let add = web.ports.conf(conf).call_with("ADD", &web.result);
         add.under(&["strace", "-o", "/dev/null", "-e", inject]).run().fails(999).names(&["nf_tables"]);
     });
