@@ -89,7 +89,7 @@ pub(super) fn gc(machine: &Machine, gc: &Gc, raw: Raw) -> Result<()> {
     let Some(mut store) = Store::open_existing(machine, &raw.folder(&gc.call.network))? else {
         return Ok(());
     };
-    let living = Living::of(living.iter().map(|(id, ifname)| (id.as_str(), ifname.as_str())));
+    let living = Living::of(living.names());
     let mut faults = Faults::default();
     let dead = store.dead(&living)?;
     lay_to_rest(&store, &raw, &dead, None);

@@ -1,5 +1,6 @@
 //! The names and texts by which our links say whose they are.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cni::call::{Attachment, Gc, Owner};
@@ -88,13 +89,9 @@ impl fmt::Display for Mark {
 /// Tells the marks that GC has to remove: those of its network whose attachments do not live. `None` where the runtime did
 /// not say what lives.
 pub fn stale(gc: &Gc) -> Option<impl Fn(&Mark) -> bool> {
-    let living = gc.valid.as_ref()?.iter().map(|(container, ifname)| Attachment {
-        network: gc.call.network.clone(),
-        container: container.clone(),
-        ifname: ifname.clone(),
-    });
-    let living: Vec<Owner> = living.map(|attachment| attachment.owner()).collect();
-    Some(move |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner)))
+    let living = gc.valid.as_ref()?.of(&gc.call.network);
+    let living: BTreeSet<Owner> = living.map(|attachment| attachment.owner()).collect();
+    Some(move |mark: &Mark| mark.is_in(&gc.call.network) && !living.contains(mark.owner()))
 }
 
 fn network_hash(network: &NetworkName) -> String {

@@ -239,15 +239,7 @@ pub fn status(raw: Raw) -> Result<()> {
 /// What could not be removed.
 pub fn gc(gc: &Gc, raw: Raw) -> Result<()> {
     Conf::meant(raw)?;
-    let Some(valid) = &gc.valid else { return Ok(()) };
-    let owner = |(container, ifname): &(_, _)| {
-        let (container, ifname): (&cni::name::ContainerId, &cni::name::IfName) = (container, ifname);
-        Attachment { network: gc.call.network.clone(), container: container.clone(), ifname: ifname.clone() }
-            .owner()
-    };
-    let living: Vec<_> = valid.iter().map(owner).collect();
-    let is_stale =
-        |mark: &Mark| mark.is_in(&gc.call.network) && !living.iter().any(|owner| mark.is_of(owner));
+    let Some(is_stale) = mark::stale(gc) else { return Ok(()) };
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let mut faults = Faults::default();
     for ifb in host.ifbs(mark::GROUP).doing(|| "list the ifb devices".into())? {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use crate::env::Args;
+pub use crate::living::Attachments;
 use crate::name::{ContainerId, IfName, NetworkName};
 use crate::result::Success;
 use crate::spec::Spec;
@@ -129,14 +130,13 @@ pub struct Gc {
     /// What every verb is told.
     pub call: Call,
     /// The attachments that live; `None` when the runtime said nothing, which means: remove nothing.
-    pub valid: Option<Vec<(ContainerId, IfName)>>,
+    pub valid: Option<Attachments>,
 }
 
 impl Gc {
     /// Does this attachment have to go? Never, where the runtime did not say what lives.
     pub fn is_stale(&self, container: &ContainerId, ifname: &IfName) -> bool {
-        let lives = |(id, name): &(ContainerId, IfName)| id == container && name == ifname;
-        self.valid.as_ref().is_some_and(|valid| !valid.iter().any(lives))
+        self.valid.as_ref().is_some_and(|valid| !valid.has(container, ifname))
     }
 }
 

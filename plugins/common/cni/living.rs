@@ -6,13 +6,44 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::call::Attachment;
 use crate::decode::decode;
 use crate::error::{Code, Error, OrFail, Result};
-use crate::name::{ContainerId, IfName};
+use crate::name::{ContainerId, IfName, NetworkName};
 use crate::value::{Value, document, names};
 
-/// Containers and interfaces.
-pub(crate) type Attachments = Vec<(ContainerId, IfName)>;
+/// Containers and interfaces, each in a line of one text: a list of sixty thousand takes no more than what was sent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Attachments {
+    /// `container/interface`; neither name can hold a `/` or the end of a line.
+    lines: String,
+}
+
+impl Attachments {
+    fn push(&mut self, container: &ContainerId, ifname: &IfName) {
+        for part in [container.as_str(), "/", ifname.as_str(), "\n"] {
+            self.lines.push_str(part);
+        }
+    }
+
+    /// The names of all of them, in the order of the list.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines.lines().filter_map(|line| line.split_once('/'))
+    }
+
+    /// Those of this network.
+    pub fn of(&self, network: &NetworkName) -> impl Iterator<Item = Attachment> {
+        self.names().filter_map(|(container, ifname)| {
+            let (container, ifname) = (container.parse().ok()?, ifname.parse().ok()?);
+            Some(Attachment { network: network.clone(), container, ifname })
+        })
+    }
+
+    /// Is this one among them?
+    pub fn has(&self, container: &ContainerId, ifname: &IfName) -> bool {
+        self.names().any(|names| names == (container.as_str(), ifname.as_str()))
+    }
+}
 
 /// Its name has always been the first in the specification's text; the release of 1.1.0 and libcni also have the second.
 const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
@@ -103,10 +134,10 @@ impl<'de> Visitor<'de> for List {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let (mut attachments, mut at) = (Vec::new(), 0);
+        let (mut attachments, mut at) = (Attachments::default(), 0);
         while let Some(item) = items.next_element::<Value>()? {
             match decode::<Living>(&item) {
-                Ok(it) => attachments.push((it.container, it.ifname)),
+                Ok(it) => attachments.push(&it.container, &it.ifname),
                 Err(error) => {
                     while items.next_element::<IgnoredAny>()?.is_some() {}
                     let joint = if matches!(item, Value::Object(_)) { "." } else { ": " };
@@ -119,7 +150,7 @@ impl<'de> Visitor<'de> for List {
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Ok(Vec::new()))
+        Ok(Ok(Attachments::default()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
@@ -159,7 +190,7 @@ mod tests {
     fn found(members: &str) -> Result<Vec<String>> {
         let (config, list) = read(format!(r#"{{"name":"net"{members},"x":[1]}}"#).as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&config).unwrap(), r#"{"name":"net","x":[1]}"#);
-        Ok(list?.into_iter().flatten().map(|(id, ifname)| format!("{id}/{ifname}")).collect())
+        Ok(list?.unwrap_or_default().names().map(|(id, ifname)| format!("{id}/{ifname}")).collect())
     }
 
     #[test]

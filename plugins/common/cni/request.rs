@@ -245,7 +245,7 @@ mod tests {
         let gc = |list: &str| {
             let conf = format!(r#"{{"cniVersion":"1.1.0","name":"net","type":"x"{list}}}"#);
             read(Verb::Gc, &[], &conf).map(|request| match request {
-                Request::Gc(gc) => gc.valid.map(|valid| valid.len()),
+                Request::Gc(gc) => gc.valid.map(|valid| valid.names().count()),
                 _ => panic!("not a GC"),
             })
         };
