@@ -96,7 +96,7 @@ test-peer: build-all packages firewalld
 	CNI_REFERENCE=$${CNI_REFERENCE:-/usr/lib/cni} $(CARGO_TEST)
 
 bench: build packages
-	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases
+	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain
 
 # --- hand out --------------------------------------------------------------------------------------------------
 
