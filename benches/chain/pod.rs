@@ -137,16 +137,19 @@ impl Pod {
     /// The neighbours are on two bridges, for one takes 1,023 ports.
     fn configuration(&self, plugin: &str) -> Map<String, Value> {
         let bridge = self.number % 2;
-        let port = |add: u16, protocol: &str| json!({"hostPort": 10_000 + 2 * self.number + add, "containerPort": 80, "protocol": protocol});
+        let host_port = 10_000 + 2 * self.number;
+        let port =
+            |add: u16| json!({"hostPort": host_port + add, "containerPort": 80 + add, "protocol": "tcp"});
         let keys = match plugin {
             "bridge" => json!({
                 "bridge": format!("br{bridge}"), "isGateway": true, "ipMasq": true, "hairpinMode": true,
                 "ipam": {
                     "type": "host-local", "subnet": format!("10.{}.0.0/16", 70 + bridge),
-                    "routes": [{"dst": "0.0.0.0/0"}], "dataDir": format!("/run/leases/{}{bridge}", self.candidate.name()),
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "dataDir": format!("/run/leases/{}{bridge}", self.candidate.name()),
                 },
             }),
-            "portmap" => json!({"runtimeConfig": {"portMappings": [port(0, "tcp"), port(1, "udp")]}}),
+            "portmap" => json!({"runtimeConfig": {"portMappings": [port(0), port(1)]}}),
             "bandwidth" => json!({
                 "ingressRate": 1_000_000_000, "ingressBurst": 50_000_000,
                 "egressRate": 1_000_000_000, "egressBurst": 50_000_000,
