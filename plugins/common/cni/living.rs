@@ -57,7 +57,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Value, Result<Option<Attachments>>)>
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Ok((Value::parse(bytes)?, Ok(None)));
     }
-    let (config, lists) = document(bytes, Configuration)?;
+    let (config, lists) = document(bytes, Configuration { longest: bytes.len() })?;
     Ok((config, one(lists)))
 }
 
@@ -79,7 +79,10 @@ fn one(lists: Lists) -> Result<Option<Attachments>> {
 type Lists = [Option<Result<Attachments>>; 2];
 
 /// The members of an object but for the lists.
-struct Configuration;
+struct Configuration {
+    /// No list takes more than it takes here: one that need not grow is never in memory twice.
+    longest: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for Configuration {
     type Value = (Value, Lists);
@@ -100,7 +103,7 @@ impl<'de> Visitor<'de> for Configuration {
         let (mut members, mut lists) = (Vec::new(), [None, None]);
         while let Some(key) = object.next_key::<String>()? {
             match KEYS.iter().zip(&mut lists).find(|(known, _)| names(&key, known)) {
-                Some((_, list)) => *list = Some(object.next_value_seed(List)?),
+                Some((_, list)) => *list = Some(object.next_value_seed(List { longest: self.longest })?),
                 None => members.push((key, object.next_value()?)),
             }
         }
@@ -116,7 +119,9 @@ struct Living {
 }
 
 /// One list. What is wrong in it is no fault of the document: that is read to its end.
-struct List;
+struct List {
+    longest: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for List {
     type Value = Result<Attachments>;
@@ -134,7 +139,7 @@ impl<'de> Visitor<'de> for List {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let (mut attachments, mut at) = (Attachments::default(), 0);
+        let (mut attachments, mut at) = (Attachments { lines: String::with_capacity(self.longest) }, 0);
         while let Some(item) = items.next_element::<Value>()? {
             match decode::<Living>(&item) {
                 Ok(it) => attachments.push(&it.container, &it.ifname),

@@ -37,8 +37,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
     };
     let mut log = Log::begin(&env);
     let mut stdin = Vec::with_capacity(8192);
-    let read =
-        std::io::stdin().read_to_end(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
+    let read = read_all(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let head = head_of(&stdin);
     // From here on; whoever waits at a terminal for the end of stdin may still be interrupted.
     let begun = read.and_then(|_| die_with_the_parent(&env)).and_then(|()| hold::begin());
@@ -195,6 +194,19 @@ fn version() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads stdin to its end. What is longer than a configuration is the list of a GC: it has room from the beginning, so that
+/// it is never in memory twice. Room that is not used costs nothing.
+fn read_all(stdin: &mut Vec<u8>) -> std::io::Result<()> {
+    const ORDINARY: u64 = 256 << 10;
+    const ROOM: usize = 32 << 20;
+    let mut from = std::io::stdin().lock();
+    if (&mut from).take(ORDINARY).read_to_end(stdin)? as u64 == ORDINARY {
+        stdin.reserve(ROOM);
+        from.read_to_end(stdin)?;
+    }
+    Ok(())
 }
 
 /// The version in which VERSION was asked, if the asker says so at once. One that leaves stdin open without a word is
