@@ -197,10 +197,10 @@ fn version() -> ExitCode {
 }
 
 /// Reads stdin to its end. What is longer than a configuration is the list of a GC: it has room from the beginning, so that
-/// it is never in memory twice. Room that is not used costs nothing.
+/// it is seldom in memory twice. Room that is not used costs nothing but addresses.
 fn read_all(stdin: &mut Vec<u8>) -> std::io::Result<()> {
     const ORDINARY: u64 = 256 << 10;
-    const ROOM: usize = 32 << 20;
+    const ROOM: usize = 8 << 20;
     let mut from = std::io::stdin().lock();
     if (&mut from).take(ORDINARY).read_to_end(stdin)? as u64 == ORDINARY {
         stdin.reserve(ROOM);
