@@ -25,8 +25,6 @@ PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2f
             busybox-static podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
             $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
-# Tests wait more than they compute: for the kernel's RCU, and for packets that do not come.
-export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
 # What tests of switching over need of the Go plugins, for the guest.
 GO = $(wildcard /usr/lib/cni/bridge /usr/lib/cni/ptp /usr/lib/cni/host-local)

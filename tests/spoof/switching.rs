@@ -66,6 +66,8 @@ fn rules_that_the_go_plugin_has_left_go_with_the_next_del() {
         let before = host.snapshot();
         call(THEIRS, "ADD", &network(), &pod).run().result();
         pod.delete();
+        // The kernel takes the pair down in its own time.
+        host.sh("while ip -o link show type veth | grep -q .; do :; done");
         call(THEIRS, "DEL", &network(), &pod).run().silent();
         assert!(host.sh("nft list table bridge nat").contains("cni-br-iface-container-1-eth0"));
         call(OURS, "DEL", &network(), &pod).run().silent();
