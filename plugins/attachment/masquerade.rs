@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use cni::attach::Trail;
 use cni::call::{Attachment, Check, Del};
-use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::error::{Code, Error, Faults, Result};
 use cni::log;
 use cni::result::Success;
 use ipnetwork::IpNetwork;
@@ -229,9 +229,7 @@ fn addresses_of(result: &Success) -> Vec<IpAddr> {
 }
 
 fn open() -> Result<Nft> {
-    // The question makes sure that the socket leads somewhere.
-    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
-    opened.doing(|| "open nf_tables for ipMasq".into())
+    ruleset::open("ipMasq")
 }
 
 #[cfg(test)]

@@ -24,11 +24,23 @@ pub const TABLE_COMMENT: &str = "made and removed by the Jackfield CNI plugins";
 /// # Errors
 /// What else the kernel says.
 pub fn open_if_any() -> Result<Option<Nft>> {
-    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
-    match opened {
+    match opened() {
         Err(error) if error.is_unsupported() => Ok(None),
         opened => opened.map(Some).doing(|| "open nf_tables".into()),
     }
+}
+
+/// Opens a conversation with nf_tables, which has to be there.
+///
+/// # Errors
+/// The kernel has none, or does not let us; the error says for what it was needed.
+pub fn open(purpose: &str) -> Result<Nft> {
+    opened().doing(|| format!("open nf_tables for {purpose}"))
+}
+
+fn opened() -> Answer<Nft> {
+    // The question makes sure that the socket leads somewhere.
+    Nft::here().and_then(|nft| nft.generation().map(|_| nft))
 }
 
 /// Puts the rules of a dormant table in force. This has a batch of its own: the kernel refuses to wake a table

@@ -60,9 +60,7 @@ use crate::attachment::{host_end, purge, ruleset};
 /// # Errors
 /// The kernel has no nf_tables, or does not let us.
 pub fn open() -> Result<Rc<Nft>> {
-    // The question makes sure that the socket leads somewhere.
-    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
-    opened.map(Rc::new).doing(|| "open nf_tables for macspoofchk".into())
+    ruleset::open("macspoofchk").map(Rc::new)
 }
 
 /// From now on the attachment's host end passes frames from this address alone. Rules that somebody has flushed or changed

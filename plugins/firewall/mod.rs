@@ -10,8 +10,10 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
-use cni::error::{Code, Error, OrFail, Result};
+use cni::error::{Code, Error, Result};
 use linux::nft::Nft;
+
+use crate::attachment::ruleset;
 
 pub mod conf;
 pub mod layout;
@@ -61,7 +63,5 @@ impl Plugin for Firewall {
 
 /// A conversation with nf_tables, which is there.
 fn open() -> Result<Nft> {
-    // The question makes sure that the socket leads somewhere.
-    let opened = Nft::here().and_then(|nft| nft.generation().map(|_| nft));
-    opened.doing(|| "open nf_tables for firewall".into())
+    ruleset::open("firewall")
 }
