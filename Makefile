@@ -79,12 +79,11 @@ test-root: build-all packages firewalld
 		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
 	@! grep 'skipped ([0-9]*): runtimes::' $(OUT)/test-root.log || { echo 'a runtime was not tested'; exit 1; }
 
-# Inside the older kernel all tests but those in which no kernel has a part; inside the newer one those that depend on what a
-# kernel has. JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
+# Inside the older kernel all tests but those of the protocol, of files and of the command line; inside the newer one those
+# that depend on what a kernel has. JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
 PROTOCOL_TESTS := bad_input:: conf:: conformance:: delegation:: environment:: errors:: examples:: input:: log:: result:: tidy:: \
-                  version:: cnitool::configuration:: cnitool::derivation:: cnitool::lifecycle:: cnitool::memory:: runtimes::podman:: \
-                  runtimes::containerd::
+                  version:: cnitool:: runtimes:: host_local:: leases:: pools:: static:: switching::back::
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
 

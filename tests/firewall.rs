@@ -105,24 +105,26 @@ impl<'h> Container<'h> {
     }
 }
 
-/// Which of these addresses answer somebody. All are asked at once.
-fn reached(by: &Place, addresses: [&str; 2], how: &str) -> Vec<String> {
-    let asks = addresses.map(|it| format!("(ping -n {how} {it} >/dev/null && echo {it}) &\n")).concat();
+/// Which of these addresses answer somebody who asks in this way. All are asked at once.
+fn reached(by: &Place, addresses: [&str; 2], ask: impl Fn(&str) -> String) -> Vec<String> {
+    let asks = addresses.map(|it| format!("({} >/dev/null && echo {it}) &\n", ask(it))).concat();
     by.sh(&format!("{asks}wait")).lines().map(str::to_owned).collect()
 }
 
 /// Both addresses answer.
 #[track_caller]
 pub fn reaches(by: &Place, addresses: [impl AsRef<str>; 2]) {
-    // The first packet may have to wait until a neighbour is found.
-    let found = reached(by, addresses.each_ref().map(AsRef::as_ref), "-c 1 -W 3");
+    // The first packets may be lost while neighbours are found and links come up: only one that never answers costs time.
+    let ask = |it: &str| format!("timeout 20 sh -c 'until ping -n -c 1 -W 2 {it}; do :; done'");
+    let found = reached(by, addresses.each_ref().map(AsRef::as_ref), ask);
     assert_eq!(found.len(), 2, "{by:?} reaches only {found:?}");
 }
 
 /// Neither address answers.
 #[track_caller]
 pub fn does_not_reach(by: &Place, addresses: [impl AsRef<str>; 2]) {
-    let found = reached(by, addresses.each_ref().map(AsRef::as_ref), "-c 2 -i 0.2 -W 1");
+    let ask = |it: &str| format!("ping -n -c 2 -i 0.2 -W 1 {it}");
+    let found = reached(by, addresses.each_ref().map(AsRef::as_ref), ask);
     assert!(found.is_empty(), "{by:?} reaches {found:?}");
 }
 

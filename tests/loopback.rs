@@ -11,7 +11,7 @@ fn lo_is_set_up_whatever_the_interface_is_called() {
     lab(|host| {
         for name in ["lo", "eth0", "whatever"] {
             let pod = host.pod();
-            assert!(!pod.pings("127.0.0.1"));
+            assert!(pod.does_not_ping("127.0.0.1"));
             host.attach("loopback", conf::loopback(host), &pod).ifname(name).add().result();
             assert!(pod.pings("127.0.0.1") && pod.pings("::1"));
             assert_eq!(pod.addresses("lo"), ["127.0.0.1/8", "::1/128"]);

@@ -102,9 +102,17 @@ impl Place {
         self.sh(&format!("echo {value} > '/proc/sys/{key}'"));
     }
 
-    /// Whether an address answers an echo request sent from here.
+    /// Whether an address answers an echo request sent from here. The first ones may be lost while neighbours are found and
+    /// links come up, and an emulated machine is slow: only one that never answers costs time.
     pub fn pings(&self, address: &str) -> bool {
-        self.try_sh(&format!("ping -n -c 1 -W 3 {address}")).status.success()
+        self.try_sh(&format!("timeout 20 sh -c 'until ping -n -c 1 -W 2 {address}; do :; done'"))
+            .status
+            .success()
+    }
+
+    /// Whether an address stays silent, asked once.
+    pub fn does_not_ping(&self, address: &str) -> bool {
+        !self.try_sh(&format!("ping -n -c 1 -W 1 {address}")).status.success()
     }
 
     /// Everything that can be seen here.

@@ -80,5 +80,5 @@ pub fn serve(place: &Pod, word: &str) {
 #[track_caller]
 pub fn fetch(place: &Place, address: &str) -> String {
     let ask = r"printf 'GET / HTTP/1.0\r\n\r\n' >&3; tail -n 1 <&3";
-    place.sh(&format!("timeout 5 bash -c \"exec 3<>/dev/tcp/{address}; {ask}\""))
+    place.sh(&format!("timeout 20 bash -c \"exec 3<>/dev/tcp/{address}; {ask}\""))
 }
