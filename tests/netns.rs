@@ -3,6 +3,7 @@
 //! A case tells what both did; the expected statuses keep it from agreeing on the wrong thing.
 
 mod differences;
+mod graph;
 mod twin;
 
 use crate::lab::world::Need;

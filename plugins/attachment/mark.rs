@@ -38,6 +38,17 @@ pub struct Mark {
     network: String,
 }
 
+/// The names behind an alias, as many of them as fitted: the last one may be cut short, and those after it are empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told<'a> {
+    /// The network's name.
+    pub network: &'a str,
+    /// The name of the interface in the container.
+    pub ifname: &'a str,
+    /// The container's ID.
+    pub container: &'a str,
+}
+
 impl Mark {
     /// The mark of an attachment.
     pub fn of(attachment: &Attachment) -> Mark {
@@ -50,6 +61,15 @@ impl Mark {
         let (owner, network) = hashes.split_once('-')?;
         let is_hash = network.len() == 16 && network.bytes().all(|c| c.is_ascii_hexdigit());
         Some(Mark { owner: Owner::read(owner)?, network: network.into() }).filter(|_| is_hash)
+    }
+
+    /// What an alias of ours says to people; `None` if it is not one of ours.
+    pub fn told(alias: &str) -> Option<Told<'_>> {
+        Mark::read(alias)?;
+        let (_, text) = alias.split_once(" jackfield: ")?;
+        let mut names = text.splitn(3, ' ');
+        let mut next = || names.next().unwrap_or_default();
+        Some(Told { network: next(), ifname: next(), container: next() })
     }
 
     /// Whose the thing is.
@@ -120,6 +140,10 @@ mod tests {
             let alias = Mark::of(&attachment).alias(&attachment);
             assert!(alias.len() <= 254);
             let mark = Mark::read(&alias).unwrap();
+            let told = Mark::told(&alias).unwrap();
+            assert!(!told.network.is_empty() && attachment.network.as_str().starts_with(told.network));
+            assert!("eth0".starts_with(told.ifname));
+            assert!(attachment.container.as_str().starts_with(told.container));
             assert!(mark.is_of(&attachment.owner()) && mark.is_in(&attachment.network));
             assert!(!mark.is_in(&"other".parse().unwrap()));
         }
@@ -129,6 +153,7 @@ mod tests {
     fn a_strangers_alias_is_not_ours() {
         for alias in ["", "uplink", "00-11 x", &format!("{}-{} x", "g".repeat(32), "0".repeat(16))] {
             assert_eq!(Mark::read(alias), None, "{alias:?}");
+            assert_eq!(Mark::told(alias), None, "{alias:?}");
         }
     }
 }

@@ -4,10 +4,12 @@
 //! - [`words`]: from what was typed, with iproute2's abbreviations, to a request
 //! - [`page`]: the command line as a newcomer reads it
 //! - [`list`]: the names, as text or JSON
+//! - [`graph`]: who is wired to whom, as a picture
 //! - [`sigpipe`]: what a program run by `exec` inherits
 //!
 //! The deeds are in `linux::named`.
 
+mod graph;
 mod list;
 mod page;
 mod sigpipe;
@@ -46,6 +48,7 @@ fn perform(request: Request) -> Result<(), Refusal> {
     match request {
         Request::Page(text) => show(text.as_bytes()),
         Request::List(format) => list::list(format),
+        Request::Graph(wish) => graph::graph(&wish),
         Request::Add(name) => named::add(&name).map_err(Refusal::failed),
         Request::Delete(name) => named::delete(&name).map_err(Refusal::failed),
         Request::Exec { name, program, arguments } => {

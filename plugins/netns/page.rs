@@ -9,7 +9,8 @@ const USAGE: &str = "\
 netns [--json [--pretty]] [list]
        netns add NAME
        netns delete NAME
-       netns exec NAME PROGRAM [ARGUMENT...]";
+       netns exec NAME PROGRAM [ARGUMENT...]
+       netns graph [--routes] [--format FORMAT] [NAME...]";
 
 const EXAMPLES: &str = "\
 A network namespace is a network of its own: its own links, addresses, routes and firewall rules. A name is
@@ -24,6 +25,7 @@ Examples:
   netns exec blue ping -c1 127.0.0.1
   netns exec blue sh                   look around in it; `exit` leaves it
   netns                                list the names
+  netns graph                          draw all namespaces and what joins them
   netns delete blue                    also ends it, unless something still runs in it
 
 Namespaces need root. Without it, try in a world of your own:
@@ -51,6 +53,7 @@ pub(crate) fn command() -> Command {
         .subcommand(add())
         .subcommand(delete())
         .subcommand(exec())
+        .subcommand(graph())
         .subcommand(
             with_words("help").about("Print this page, with exit status 255 as `ip netns help`").hide(true),
         )
@@ -107,5 +110,28 @@ status is the program's (1 if it cannot be run, 255 if the namespace cannot be e
 
 It sees the namespace's own /sys, and for each file in /etc/netns/NAME that file in place of the
 one in /etc: put a resolv.conf there to give the namespace a resolver of its own.",
+        )
+}
+
+fn graph() -> Command {
+    with_words("graph")
+        .about("Draw all namespaces that you can see, and what joins them")
+        .override_usage("netns graph [--routes] [--format FORMAT] [NAME...]")
+        .arg(Arg::new("routes").long("routes").action(ArgAction::SetTrue).help("Routes of the main table, too"))
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(["tree", "json"])
+                .help("How it is drawn; `netns --json graph` is the same as --format json"),
+        )
+        .after_help(
+            "Shown are the host's namespace, this process's, those with names and those that any process is in. With
+names, only these and this process's own. What may not be entered is shown with the reason.
+
+Examples:
+  netns graph                          as a tree
+  netns graph --routes red blue        two namespaces, and where their packets go
+  netns -p graph --format json | jq '.namespaces[] | select(.processes == 0).names'",
         )
 }

@@ -2,6 +2,7 @@
 //! or a command, and words that look like options as names; clap knows none of this. So the words are spelled
 //! out first, and clap reads the result.
 
+use crate::graph::{Form, Wish};
 use crate::{Refusal, page};
 use clap::error::ErrorKind;
 use linux::named::Name;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 pub(crate) enum Request {
     Page(String),
     List(Format),
+    Graph(Wish),
     Add(Name),
     Delete(Name),
     Exec { name: Name, program: OsString, arguments: Vec<OsString> },
@@ -61,6 +63,9 @@ fn request(matches: &clap::ArgMatches) -> Result<Request, Refusal> {
     let Some((command, words)) = matches.subcommand() else {
         return Ok(Request::List(format(matches)));
     };
+    if command == "graph" {
+        return Ok(Request::Graph(wish(words, matches)));
+    }
     let mut words = words.get_many::<OsString>("words").unwrap_or_default();
     match command {
         "add" => Ok(Request::Add(name(words.next())?)),
@@ -74,6 +79,17 @@ fn request(matches: &clap::ArgMatches) -> Result<Request, Refusal> {
         "help" => Err(Refusal::rejected(page::command().render_help())),
         _ => Ok(Request::List(format(matches))),
     }
+}
+
+fn wish(words: &clap::ArgMatches, options: &clap::ArgMatches) -> Wish {
+    let names = words.get_many::<OsString>("words").unwrap_or_default().cloned().collect();
+    let json = Form::Json { pretty: options.get_flag("pretty") };
+    let form = match words.get_one::<String>("format").map(String::as_str) {
+        Some("json") => json,
+        None if options.get_flag("json") => json,
+        _ => Form::Tree,
+    };
+    Wish { names, form, routes: words.get_flag("routes") }
 }
 
 fn name(word: Option<&OsString>) -> Result<Name, Refusal> {
@@ -110,7 +126,12 @@ fn spell_out(typed: &[OsString]) -> Result<Vec<OsString>, Refusal> {
     }
     // iproute2 looks at the second word before the first, whatever the command takes it for.
     words.first().map(|word| Name::try_from(word.as_os_str())).transpose().map_err(Refusal::rejected)?;
-    spelled_out.extend([full_command(command)?.into(), "--".into()]);
+    let command = full_command(command)?;
+    spelled_out.push(command.into());
+    // Nothing of iproute2's, so that options may come where clap takes them.
+    if command != "graph" {
+        spelled_out.push("--".into());
+    }
     spelled_out.extend_from_slice(words);
     Ok(spelled_out)
 }
@@ -159,7 +180,7 @@ fn option(word: &OsStr) -> Result<Option<&'static str>, Refusal> {
 }
 
 /// In iproute2's order, because any beginning stands for the first that begins so; `lst` is there for `ls`.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("list", "list"),
     ("show", "list"),
     ("lst", "list"),
@@ -167,6 +188,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("add", "add"),
     ("delete", "delete"),
     ("exec", "exec"),
+    ("graph", "graph"),
 ];
 
 fn full_command(word: &OsStr) -> Result<&'static str, Refusal> {

@@ -14,7 +14,7 @@
 //! In reading order:
 //! - [`error`]: what was being done, what the kernel said, and its number;
 //! - [`netns`]: namespaces opened, made and visited; [`named`]: those that have a name in `/run/netns`;
-//!   [`nsid`]: the numbers by which the kernel refers to them;
+//!   [`census`]: those that processes are in; [`nsid`]: the numbers by which the kernel refers to them;
 //! - [`rtnl`]: the conversation with the kernel, which every file below speaks through;
 //! - [`mac`], [`link`], [`veth`], [`bridge`], [`vlan`]: network interfaces, and who hears whom on a bridge;
 //! - [`address`], [`route`], [`neighbour`]: what is put on them;
@@ -34,6 +34,7 @@
 //!
 //! This library has never heard of CNI: `netns` uses it as the plugins do.
 
+pub mod census;
 pub mod error;
 pub mod named;
 pub mod netns;

@@ -21,8 +21,10 @@ use crate::vlan::Filtering;
 pub struct Link {
     /// Its number in its namespace.
     pub index: u32,
-    /// Its name in its namespace.
+    /// Its name in its namespace; what is not UTF-8 of it is replaced.
     pub name: String,
+    /// The name's very bytes, where it is not UTF-8: a name is whatever has no `/`, `:` or blank in it.
+    pub odd_name: Option<Vec<u8>>,
     /// What it is: `veth`, `bridge` …; none for hardware and for `lo`.
     pub kind: Option<String>,
     /// Its Ethernet address, if it is that kind of link.
@@ -33,14 +35,18 @@ pub struct Link {
     pub up: bool,
     /// Whether it works, which takes more than being switched on.
     pub state: OperState,
+    /// There is somebody at the other end (`IFF_LOWER_UP`): known at once, where the state may follow a second later.
+    pub carrier: bool,
     /// The bridge (or bond, or VRF) that it is a port of.
     pub master: Option<u32>,
-    /// The other end's index, in the other end's namespace (`IFLA_LINK`).
+    /// The other end's index, in the other end's namespace (`IFLA_LINK`); for a link on top of another, that one's.
     pub peer: Option<u32>,
     /// The other end's namespace, as a number that means something in this namespace; none if it is this one.
     pub peer_nsid: Option<i32>,
-    /// Free text (`IFLA_IFALIAS`).
+    /// Free text (`IFLA_IFALIAS`); what is not UTF-8 of it is replaced.
     pub alias: Option<String>,
+    /// What only a link on top of another has.
+    pub stacked: Option<Stacked>,
     /// Told to take every frame (`IFF_PROMISC`).
     pub promiscuous: bool,
     /// Told to take every multicast frame (`IFF_ALLMULTI`).
@@ -70,6 +76,20 @@ impl Link {
     pub fn is_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
     }
+}
+
+/// How a link shares the one below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stacked {
+    /// By a tag (`vlan`): the number in it, and its protocol, 0x8100 (802.1Q) or 0x88a8 (802.1ad).
+    Vlan {
+        /// The number, 0 to 4094.
+        id: u16,
+        /// The EtherType of the tag.
+        protocol: u16,
+    },
+    /// By Ethernet addresses (`macvlan`, `macvtap`), in this mode (`MACVLAN_MODE_*`).
+    Macvlan(u32),
 }
 
 /// The operational state of a link (RFC 2863, `IFLA_OPERSTATE`). Displayed as the Go plugins and the kernel's

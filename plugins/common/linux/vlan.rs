@@ -3,7 +3,7 @@
 
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use netlink_packet_route::AddressFamily;
@@ -148,16 +148,30 @@ impl Rtnl {
     /// # Errors
     /// `ENODEV` without the link, `EINVAL` if it is neither port nor bridge, `EOPNOTSUPP` where bridges have no VLANs.
     pub fn vlans_of(&self, link: u32) -> Result<Vlans> {
-        let question = RtnlMessage::GetVlans(Question(link));
-        let mut all = Vlans::default();
-        for part in self.dump(question, &format!("list the vlans of link {link}"))? {
-            if let RtnlMessage::Vlans(part) = part {
+        let mut found = self.list_vlans(link, &format!("list the vlans of link {link}"))?;
+        Ok(found.remove(&link).unwrap_or_default())
+    }
+
+    /// The VLANs of every bridge and every port of one, by the index of its link.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where bridges have no VLANs.
+    pub fn vlans(&self) -> Result<BTreeMap<u32, Vlans>> {
+        self.list_vlans(0, "list all vlans")
+    }
+
+    /// Link 0 is any.
+    fn list_vlans(&self, link: u32, doing: &str) -> Result<BTreeMap<u32, Vlans>> {
+        let mut found: BTreeMap<u32, Vlans> = BTreeMap::new();
+        for part in self.dump(RtnlMessage::GetVlans(Question(link)), doing)? {
+            if let RtnlMessage::Vlans(link, part) = part {
+                let all = found.entry(link).or_default();
                 all.pvid = all.pvid.or(part.pvid);
                 all.untagged.extend(part.untagged);
                 all.tagged.extend(part.tagged);
             }
         }
-        Ok(all)
+        Ok(found)
     }
 }
 

@@ -9,7 +9,7 @@ use netlink_packet_core::{
 };
 
 use crate::bridge::Port;
-use crate::link::{Link, OperState};
+use crate::link::{Link, OperState, Stacked};
 use crate::mac::Mac;
 use crate::vlan::{Filtering, VlanId};
 
@@ -30,15 +30,20 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+const ETH_P_8021Q: u16 = 0x8100;
 const BR_BOOLOPT_NO_LL_LEARN: u32 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFF_UP: u32 = 1;
 const IFF_PROMISC: u32 = 0x100;
 const IFF_ALLMULTI: u32 = 0x200;
+const IFF_LOWER_UP: u32 = 0x1_0000;
 const AF_UNSPEC: u8 = 0;
 
 /// The length of a `struct ifinfomsg`.
@@ -67,15 +72,18 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
     let mut link = Link {
         index: word(4)?,
         name: String::new(),
+        odd_name: None,
         kind: None,
         mac: None,
         mtu: 0,
         up: word(8)? & IFF_UP != 0,
         state: OperState::Unknown,
+        carrier: word(8)? & IFF_LOWER_UP != 0,
         master: None,
         peer: None,
         peer_nsid: None,
         alias: None,
+        stacked: None,
         promiscuous: word(8)? & IFF_PROMISC != 0,
         all_multicast: word(8)? & IFF_ALLMULTI != 0,
         queue: 0,
@@ -90,14 +98,14 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
         let value = attribute.value();
         match attribute.kind() {
             IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
-            IFLA_IFNAME => link.name = parse_string(value)?,
+            IFLA_IFNAME => (link.name, link.odd_name) = text(value),
             IFLA_MTU => link.mtu = parse_u32(value)?,
             IFLA_LINK => link.peer = Some(parse_u32(value)?),
             IFLA_TXQLEN => link.queue = parse_u32(value)?,
             IFLA_MASTER => link.master = Some(parse_u32(value)?),
             IFLA_OPERSTATE => link.state = oper_state(parse_u8(value)?),
             IFLA_LINKINFO => read_kind(&mut link, value)?,
-            IFLA_IFALIAS => link.alias = Some(parse_string(value)?),
+            IFLA_IFALIAS => link.alias = Some(text(value).0),
             IFLA_GROUP => link.group = parse_u32(value)?,
             IFLA_PROMISCUITY => link.promiscuity = parse_u32(value)?,
             IFLA_LINK_NETNSID => link.peer_nsid = Some(parse_i32(value)?),
@@ -107,13 +115,28 @@ pub(crate) fn read(payload: &[u8]) -> Result<Described, DecodeError> {
     Ok(Described::Link(link))
 }
 
+/// A text of somebody's own choice, and its bytes where it is not UTF-8. The kernel takes nearly any, so that one link with
+/// an odd name must not hide the others.
+fn text(value: &[u8]) -> (String, Option<Vec<u8>>) {
+    let bytes = value.strip_suffix(b"\0").unwrap_or(value);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(bytes.to_vec())),
+    }
+}
+
 fn read_kind(link: &mut Link, parts: &[u8]) -> Result<(), DecodeError> {
     let mut is_bridge_port = false;
     for part in NlasIterator::new(parts) {
         let part = part?;
         match part.kind() {
             IFLA_INFO_KIND => link.kind = Some(parse_string(part.value())?),
-            IFLA_INFO_DATA if link.is_kind("bridge") => read_bridge(link, part.value())?,
+            IFLA_INFO_DATA => match link.kind.as_deref() {
+                Some("bridge") => read_bridge(link, part.value())?,
+                Some("vlan") => link.stacked = Some(read_vlan(part.value())?),
+                Some("macvlan" | "macvtap") => link.stacked = read_macvlan(part.value())?,
+                _ => {}
+            },
             IFLA_INFO_SLAVE_KIND => is_bridge_port = parse_string(part.value())? == "bridge",
             IFLA_INFO_SLAVE_DATA if is_bridge_port => link.port = Some(read_port(part.value())?),
             _ => {}
@@ -140,6 +163,29 @@ fn read_bridge(link: &mut Link, options: &[u8]) -> Result<(), DecodeError> {
     }
     link.filtering = default_pvid.map(|default_pvid| Filtering { on, default_pvid });
     Ok(())
+}
+
+fn read_vlan(options: &[u8]) -> Result<Stacked, DecodeError> {
+    let (mut id, mut protocol) = (0, ETH_P_8021Q);
+    for option in NlasIterator::new(options) {
+        let option = option?;
+        match option.kind() {
+            IFLA_VLAN_ID => id = parse_u16(option.value())?,
+            IFLA_VLAN_PROTOCOL => protocol = u16::from_be(parse_u16(option.value())?), // as on the wire
+            _ => {}
+        }
+    }
+    Ok(Stacked::Vlan { id, protocol })
+}
+
+fn read_macvlan(options: &[u8]) -> Result<Option<Stacked>, DecodeError> {
+    for option in NlasIterator::new(options) {
+        let option = option?;
+        if option.kind() == IFLA_MACVLAN_MODE {
+            return Ok(Some(Stacked::Macvlan(parse_u32(option.value())?)));
+        }
+    }
+    Ok(None)
 }
 
 fn read_port(options: &[u8]) -> Result<Port, DecodeError> {
@@ -235,6 +281,36 @@ mod tests {
             let Ok(Described::Link(link)) = described else { panic!("not a link") };
             assert_eq!(link.no_linklocal_learn, !learns);
         }
+    }
+
+    #[test]
+    fn a_name_and_an_alias_may_be_any_bytes() {
+        let bytes = message(
+            AF_UNSPEC,
+            &[attribute(IFLA_IFNAME, b"caf\xe9\0"), attribute(IFLA_IFALIAS, b"\xff\xfe\0")],
+        );
+        let Described::Link(link) = read(&bytes).unwrap() else { panic!("not a link") };
+        assert_eq!((link.name.as_str(), link.odd_name.as_deref()), ("caf\u{fffd}", Some(&b"caf\xe9"[..])));
+        assert_eq!(link.alias.as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+
+    #[test]
+    fn a_link_on_top_of_another_says_how() {
+        let stacked = |kind: &[u8], options: &[Vec<u8>]| {
+            let parts = [attribute(IFLA_INFO_KIND, kind), attribute(IFLA_INFO_DATA, &options.concat())];
+            match read(&message(AF_UNSPEC, &[attribute(IFLA_LINKINFO, &parts.concat())])) {
+                Ok(Described::Link(link)) => link.stacked,
+                other => panic!("{other:?} is no link"),
+            }
+        };
+        let vlan = [
+            attribute(IFLA_VLAN_ID, &100u16.to_ne_bytes()),
+            attribute(IFLA_VLAN_PROTOCOL, &0x88a8u16.to_be_bytes()),
+        ];
+        assert_eq!(stacked(b"vlan\0", &vlan), Some(Stacked::Vlan { id: 100, protocol: 0x88a8 }));
+        let mode = [attribute(IFLA_MACVLAN_MODE, &4u32.to_ne_bytes())];
+        assert_eq!(stacked(b"macvlan\0", &mode), Some(Stacked::Macvlan(4)));
+        assert_eq!(stacked(b"ipvlan\0", &mode), None);
     }
 
     #[test]

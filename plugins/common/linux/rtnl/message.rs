@@ -38,8 +38,8 @@ pub(crate) enum RtnlMessage {
     NewFilter(Tc),
     GetFilter(Tc),
     GetVlans(vlan::Question),
-    /// An answer: RTM_NEWVLAN as we read it.
-    Vlans(Vlans),
+    /// An answer: RTM_NEWVLAN as we read it, with the index of the link that it is about.
+    Vlans(u32, Vlans),
     /// An answer: RTM_NEWLINK as we read it.
     Link(Described),
     /// An event: RTM_DELLINK as we read it.
@@ -83,7 +83,7 @@ impl RtnlMessage {
             RtnlMessage::NewQdisc(tc) | RtnlMessage::DelQdisc(tc) | RtnlMessage::GetQdisc(tc) => tc,
             RtnlMessage::NewFilter(tc) | RtnlMessage::GetFilter(tc) => tc,
             RtnlMessage::GetVlans(question) => question,
-            RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) | RtnlMessage::Vlans(_) => return None,
+            RtnlMessage::Link(_) | RtnlMessage::LinkGone(_) | RtnlMessage::Vlans(..) => return None,
         })
     }
 }
@@ -110,7 +110,7 @@ impl NetlinkSerializable for RtnlMessage {
             RtnlMessage::NewNsId(_) => RTM_NEWNSID,
             RtnlMessage::GetNsId(_) => RTM_GETNSID,
             RtnlMessage::GetVlans(_) => RTM_GETVLAN,
-            RtnlMessage::Vlans(_) => RTM_NEWVLAN,
+            RtnlMessage::Vlans(..) => RTM_NEWVLAN,
         }
     }
 
@@ -138,7 +138,7 @@ impl NetlinkDeserializable for RtnlMessage {
             RTM_NEWQDISC => Tc::read(payload).map(RtnlMessage::NewQdisc),
             RTM_NEWTFILTER => Tc::read(payload).map(RtnlMessage::NewFilter),
             RTM_NEWNSID => NsidMessage::parse(payload).map(RtnlMessage::NewNsId),
-            RTM_NEWVLAN => vlan::read(payload).map(RtnlMessage::Vlans),
+            RTM_NEWVLAN => vlan::read(payload).map(|(link, vlans)| RtnlMessage::Vlans(link, vlans)),
             other => Err(DecodeError::from(format!("message type {other} was not asked for"))),
         }
     }

@@ -1,7 +1,7 @@
 //! RTM_GETVLAN and its answer (include/uapi/linux/if_bridge.h), which the netlink library does not know: the one way to ask
 //! for the VLANs of one link.
 
-use netlink_packet_core::{DecodeError, Emitable, NlasIterator, parse_u16};
+use netlink_packet_core::{DecodeError, Emitable, NlasIterator, parse_u16, parse_u32};
 
 use super::{VlanId, Vlans};
 
@@ -29,12 +29,14 @@ impl Emitable for Question {
     }
 }
 
-/// Reads the payload of an answer: some of a link's VLANs, or all.
+/// Reads the payload of an answer: the index of a link, and some of its VLANs, or all.
 ///
 /// # Errors
 /// It is cut short, or names what is no VLAN.
-pub(crate) fn read(payload: &[u8]) -> Result<Vlans, DecodeError> {
-    let attributes = payload.get(HEADER..).ok_or_else(|| DecodeError::from("vlans without a header"))?;
+pub(crate) fn read(payload: &[u8]) -> Result<(u32, Vlans), DecodeError> {
+    let (header, attributes) =
+        payload.split_at_checked(HEADER).ok_or_else(|| DecodeError::from("vlans without a header"))?;
+    let link = parse_u32(header.get(4..).unwrap_or_default())?;
     let mut vlans = Vlans::default();
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
@@ -42,7 +44,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Vlans, DecodeError> {
             read_entry(&mut vlans, attribute.value())?;
         }
     }
-    Ok(vlans)
+    Ok((link, vlans))
 }
 
 /// A VLAN, or an unbroken row of them that are alike.
@@ -109,8 +111,9 @@ mod tests {
     #[test]
     fn entries_and_rows_of_them_are_read() {
         let bytes = answer(&[entry(6, 1, None), entry(0, 200, Some(202)), entry(4, 7, None)]);
-        assert_eq!(read(&bytes).unwrap().to_string(), "1,7 untagged (pvid 1), 200-202 tagged");
-        assert_eq!(read(&answer(&[])).unwrap(), Vlans::default());
+        let (link, vlans) = read(&bytes).unwrap();
+        assert_eq!((link, vlans.to_string().as_str()), (9, "1,7 untagged (pvid 1), 200-202 tagged"));
+        assert_eq!(read(&answer(&[])).unwrap(), (9, Vlans::default()));
     }
 
     #[test]
