@@ -8,6 +8,7 @@ mod memory;
 mod networks;
 mod purge;
 mod restore;
+mod validate;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,12 +10,12 @@ use std::time::SystemTime;
 use cni::env::Env;
 use cni::error::{OrFail, Result};
 use cni::name::NetworkName;
+use cni::plain::{plain, plain_json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::conf::DATA_DIR;
 use crate::host_local::listing;
-use crate::host_local::plain::{plain, plain_json};
 use crate::host_local::verify::{self, Finding};
 use crate::store::Machine;
 use crate::store::look::{Look, look};

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use cni::plain::plain;
 use serde_json::{Value, json};
 
 use crate::boot::Age;
-use crate::host_local::plain::plain;
 use crate::lease::Says;
 use crate::store::look::{Look, Seen};
 

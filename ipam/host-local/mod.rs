@@ -3,13 +3,12 @@
 //! The same configuration, files and words as the Go plugin of this name; docs/differences.md lists where we differ.
 //!
 //! - `verbs`: what it does when it is asked; `give`: which addresses an ADD gets; `full`: what to say when there is none;
-//! - [`by_hand`]: the program as a person runs it; `listing`, `verify`: what that prints, and `plain` how.
+//! - [`by_hand`]: the program as a person runs it; `listing`, `verify`: what that prints.
 
 pub mod by_hand;
 mod full;
 mod give;
 mod listing;
-mod plain;
 mod verbs;
 mod verify;
 

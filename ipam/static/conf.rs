@@ -16,7 +16,7 @@ use crate::caller;
 /// As written.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct Raw {
+pub struct Raw {
     ipam: Option<RawIpam>,
     runtime_config: RawRuntime,
     args: caller::Args,
@@ -54,7 +54,7 @@ struct RawRuntime {
 /// # Errors
 /// [`Code::CONFIG`] with the Go plugin's words for what makes no sense, [`Code::ENVIRONMENT`] for `CNI_ARGS` that make
 /// none, [`Code::DECODE`] for a value of the wrong type.
-pub(super) fn lease(call: &Call) -> Result<Success> {
+pub fn lease(call: &Call) -> Result<Success> {
     let raw: Raw = decode(&call.config).doing(|| "failed to load netconf".into())?;
     let Some(ipam) = raw.ipam else { return Err(Error::config("IPAM config missing 'ipam' key")) };
     let by_variable =

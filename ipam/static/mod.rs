@@ -4,7 +4,7 @@
 //! containers with it. The same configuration and words as the Go plugin of this name; docs/differences.md lists where
 //! we differ.
 
-mod conf;
+pub mod conf;
 
 use cni::Plugin;
 use cni::attach::{Attached, attach};

@@ -1,83 +1,14 @@
-//! What is asked for: the command line and the environment, as values.
+//! What is asked for: the environment, and what was typed, as values.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::ArgMatches;
 use cni::conflist::Request;
 use cni::conflist::object::Object;
 use cni::error::{Code, Error, OrFail, Result};
 use cni::name::IfName;
 use sha2::{Digest, Sha512};
-
-/// What the end of every page says.
-const ENVIRONMENT: &str = "\
-Environment:
-  NETCONFPATH  folder of the network configurations [default: /etc/cni/net.d]
-  CNI_PATH     folders of the plugins, with ':' between them
-  CNI_IFNAME   name of the interface, where no --ifname is given [default: eth0]
-  CNI_ARGS     arguments for the plugins, KEY=VALUE;KEY=VALUE
-  CAP_ARGS     arguments for capabilities, a JSON object
-
-Examples:
-  ip netns add red
-  CNI_PATH=/opt/cni/bin cnitool add mynet /run/netns/red
-  CNI_PATH=/opt/cni/bin cnitool del mynet /run/netns/red";
-
-const PURGE: &str = "\
-Removes elements of the tables `inet jackfield` and `bridge jackfield`, chains and tables that are empty then, and
-records in /run/jackfield/attachments, where the host end of their attachment is gone: after other plugins have
-removed the links. Prints a line for each. To be run where the plugins run: in the host's network namespace.";
-
-const RESTORE: &str = "\
-Makes the rules of every attachment again whose link is there: masquerade, spoof check, published ports, and what the
-firewall lets through. For when somebody has flushed the ruleset, or loaded another one. What is there already is left
-alone. Prints a line for each attachment and plugin. CNI_PATH says where the plugins are; to be run where they run: in the
-host's network namespace.";
-
-/// The command line.
-pub(super) fn command() -> Command {
-    let network =
-        Arg::new("network").value_name("NETWORK").required(true).help("the `name` in its configuration");
-    let netns = Arg::new("netns").value_name("NETNS").help("path of the network namespace");
-    let netns = netns.value_parser(clap::value_parser!(OsString));
-    let ifname = Arg::new("ifname").short('i').long("ifname").value_name("NAME").global(true);
-    let verb = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(network.clone());
-    let with_netns = |verb: Command| verb.arg(netns.clone().required(true));
-    Command::new("cnitool")
-        .about("Attaches network namespaces to networks by hand, as a container runtime would")
-        .version(env!("CARGO_PKG_VERSION"))
-        .after_help(ENVIRONMENT)
-        .arg(ifname.help("name of the interface in the namespace [default: $CNI_IFNAME or eth0]"))
-        .subcommand(with_netns(verb("add", "Attach a namespace to a network, and print the result")))
-        .subcommand(with_netns(verb("check", "Check that an attachment is as add left it")))
-        .subcommand(with_netns(verb("del", "Detach a namespace from a network")))
-        // The original wants a namespace here too, and does nothing with it.
-        .subcommand(
-            verb("gc", "Delete every remembered attachment of a network, and its leftovers")
-                .arg(netns.clone()),
-        )
-        .subcommand(verb("status", "Ask whether a network is ready for add").arg(netns.clone()))
-        .subcommand(purge())
-        .subcommand(restore())
-}
-
-/// The original does not have this one, nor [`restore`]: they are about this node, and not about a network.
-fn purge() -> Command {
-    let rehearse = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
-    Command::new("purge")
-        .about("Remove what the Jackfield plugins left of attachments whose links are gone")
-        .long_about(PURGE)
-        .arg(rehearse.help("tell what would be removed, and remove nothing"))
-}
-
-fn restore() -> Command {
-    let rehearse = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
-    Command::new("restore")
-        .about("Make the rules again that Jackfield plugins made for living attachments, after a flush")
-        .long_about(RESTORE)
-        .arg(rehearse.help("tell whose rules would be made, and make none"))
-}
 
 /// The variables that mean something to this program.
 #[derive(Debug, Default)]
@@ -142,6 +73,11 @@ impl Environment {
     }
 }
 
+/// The network that was typed; empty where none was.
+pub(super) fn network(typed: &ArgMatches) -> &str {
+    typed.get_one::<String>("network").map_or("", String::as_str)
+}
+
 /// `CNI_ARGS` in pairs, as strictly as the original has them.
 fn pairs(args: &str) -> Result<Vec<(String, String)>> {
     let pair = |pair: &str| match pair.split('=').collect::<Vec<_>>().as_slice() {
@@ -177,13 +113,8 @@ mod tests {
     use super::*;
 
     fn typed(words: &[&str]) -> ArgMatches {
-        let matches = command().try_get_matches_from([&["cnitool"], words].concat()).unwrap();
+        let matches = crate::page::command().try_get_matches_from([&["cnitool"], words].concat()).unwrap();
         matches.subcommand().unwrap().1.clone()
-    }
-
-    #[test]
-    fn the_command_line_holds_together() {
-        command().debug_assert();
     }
 
     #[test]

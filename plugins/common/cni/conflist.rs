@@ -23,6 +23,7 @@ pub mod version;
 pub mod folder;
 
 mod derive;
+pub mod told;
 
 mod answer;
 mod probe;

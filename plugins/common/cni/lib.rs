@@ -23,7 +23,7 @@
 //!
 //! - [`error`]: what went wrong, in three parts;
 //! - [`name`], [`spec`]: names and versions, validated once;
-//! - [`value`], [`decode`]: JSON as Go reads it;
+//! - [`value`], [`decode`], [`keys`]: JSON as Go reads it, and which of it is read;
 //! - [`result`]: what an ADD answers, in every version;
 //! - [`env`](mod@env), [`call`], [`request`]: what a plugin is told, checked at the door;
 //! - [`attach`]: an ADD that undoes itself;
@@ -31,6 +31,7 @@
 //! - [`tool`]: running a program of the system;
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - [`log`]: one line for each call, where somebody wants it;
+//! - [`plain`]: text for a terminal, whoever wrote it;
 //! - `living`: what GC is told; `hold`, `serve`: the life of the process.
 
 pub mod error;
@@ -39,6 +40,7 @@ pub mod name;
 pub mod spec;
 
 pub mod decode;
+pub mod keys;
 pub mod value;
 
 pub mod result;
@@ -56,6 +58,8 @@ pub mod tool;
 pub mod conflist;
 
 pub mod log;
+
+pub mod plain;
 
 mod hold;
 mod living;

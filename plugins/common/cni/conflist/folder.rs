@@ -57,9 +57,23 @@ pub fn find(folder: &Path, network: &str) -> Result<Found> {
 /// # Errors
 /// Code 5 for a file that cannot be read, else as [`List::parse`]; the message names the file.
 pub fn read(file: &Path) -> Result<List> {
+    read_if(file, |_| extension(file) == "conflist")
+}
+
+/// Reads one file that somebody has named, whatever it is called: a list if it has `plugins`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_any(file: &Path) -> Result<List> {
+    let has_plugins =
+        |bytes: &[u8]| Object::parse(bytes).is_ok_and(|document| document.get("plugins").is_some());
+    read_if(file, |bytes| extension(file) == "conflist" || has_plugins(bytes))
+}
+
+fn read_if(file: &Path, is_list: impl FnOnce(&[u8]) -> bool) -> Result<List> {
     let read = || {
         let bytes = bytes(file)?;
-        if extension(file) != "conflist" {
+        if !is_list(&bytes) {
             return List::wrap(&bytes);
         }
         let mut list = List::parse(&bytes)?;
@@ -94,7 +108,10 @@ fn claims(file: &Path, network: &str) -> bool {
 }
 
 /// The configuration files of a folder, in the order of their names; a folder that is not there has none.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// Code 5 when the folder cannot be read.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = || format!("read the folder {}", folder.display());
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

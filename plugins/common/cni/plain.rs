@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The same text, in which whatever is no visible character stands as Rust would escape it, line breaks too. A backslash is
 /// doubled, so that no two texts look alike.
-pub(super) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match is_visible(c) && c != '\\' {
@@ -20,9 +20,15 @@ pub(super) fn plain(text: &str) -> String {
 
 /// A document on lines of its own, in which whatever is no visible character is escaped as JSON has it: whoever reads it
 /// gets the very text.
-pub(super) fn plain_json(document: &Value) -> String {
+pub fn plain_json(document: &Value) -> String {
+    plain_lines(&format!("{document:#}\n"))
+}
+
+/// The same text on its own lines, in which whatever else is no visible character is escaped as JSON has it: where the text
+/// is JSON, it still says the same.
+pub fn plain_lines(text: &str) -> String {
     let mut shown = String::new();
-    for c in format!("{document:#}\n").chars() {
+    for c in text.chars() {
         if c == '\n' || is_visible(c) {
             shown.push(c);
             continue;

@@ -1,0 +1,151 @@
+//! The command line, in one place: what is typed, what `--help` says, and whatever is generated from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+/// What the end of every page says.
+const ENVIRONMENT: &str = "\
+Environment:
+  NETCONFPATH  folder of the network configurations [default: /etc/cni/net.d]
+  CNI_PATH     folders of the plugins, with ':' between them
+  CNI_IFNAME   name of the interface, where no --ifname is given [default: eth0]
+  CNI_ARGS     arguments for the plugins, KEY=VALUE;KEY=VALUE
+  CAP_ARGS     arguments for capabilities, a JSON object
+
+Examples:
+  ip netns add red
+  CNI_PATH=/opt/cni/bin cnitool add mynet /run/netns/red
+  CNI_PATH=/opt/cni/bin cnitool del mynet /run/netns/red
+  cnitool validate /etc/cni/net.d/*.conflist";
+
+const PURGE: &str = "\
+Removes elements of the tables `inet jackfield` and `bridge jackfield`, chains and tables that are empty then, and
+records in /run/jackfield/attachments, where the host end of their attachment is gone: after other plugins have
+removed the links. Prints a line for each. To be run where the plugins run: in the host's network namespace.";
+
+const RESTORE: &str = "\
+Makes the rules of every attachment again whose link is there: masquerade, spoof check, published ports, and what the
+firewall lets through. For when somebody has flushed the ruleset, or loaded another one. What is there already is left
+alone. Prints a line for each attachment and plugin. CNI_PATH says where the plugins are; to be run where they run: in the
+host's network namespace.";
+
+const VALIDATE: &str = "\
+Reads files as runtimes read them, and tells with line and column what these or the plugins would refuse (error), what is
+hardly meant (warning), and what is worth knowing (note): keys that no plugin reads, capabilities that are missing or mean
+nothing, subnets that overlap each other or the host's routes. Plugins are looked for in CNI_PATH, if it is set, and asked
+for their versions; nothing else is run, and nothing is changed. Without a FILE it is every file in NETCONFPATH. The keys of
+a plugin are known if it is one of this project.
+
+The exit status is 1 if there is an error.";
+
+const VERSION: &str = "\
+Asks every plugin of a network for the versions that it speaks, as runtimes do before they use it, and the plugins that
+these ask for addresses. Without a NETWORK it is cnitool's own version that is told.";
+
+/// The command line.
+pub(super) fn command() -> Command {
+    Command::new("cnitool")
+        .about("Attaches network namespaces to networks by hand, as a container runtime would")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(ENVIRONMENT)
+        .arg(ifname())
+        .arg(json())
+        .subcommand(of_a_container("add", "Attach a namespace to a network, and print the result"))
+        .subcommand(of_a_container("check", "Check that an attachment is as add left it"))
+        .subcommand(of_a_container("del", "Detach a namespace from a network"))
+        // The original wants a namespace here too, and does nothing with it.
+        .subcommand(
+            of_a_network("gc", "Delete every remembered attachment of a network, and its leftovers")
+                .arg(netns()),
+        )
+        .subcommand(of_a_network("status", "Ask whether a network is ready for add").arg(netns()))
+        .subcommand(validate())
+        .subcommand(version())
+        .subcommand(purge())
+        .subcommand(restore())
+}
+
+fn ifname() -> Arg {
+    let ifname = Arg::new("ifname").short('i').long("ifname").value_name("NAME").global(true);
+    ifname.help("name of the interface in the namespace [default: $CNI_IFNAME or eth0]")
+}
+
+fn json() -> Arg {
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).global(true);
+    json.help("print JSON instead of text; an error is an object on stdout, as plugins write it")
+}
+
+fn network() -> Arg {
+    Arg::new("network").value_name("NETWORK").help("the `name` in its configuration")
+}
+
+fn netns() -> Arg {
+    let netns = Arg::new("netns").value_name("NETNS").help("path of the network namespace");
+    netns.value_parser(value_parser!(OsString))
+}
+
+/// A verb about a network.
+fn of_a_network(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about).arg(network().required(true)).arg(conf())
+}
+
+/// A verb about one attachment.
+fn of_a_container(name: &'static str, about: &'static str) -> Command {
+    of_a_network(name, about).arg(netns().required(true))
+}
+
+fn conf() -> Arg {
+    let conf = Arg::new("conf").long("conf").value_name("FILE").value_parser(value_parser!(PathBuf));
+    conf.help("the file that holds the network, instead of those in NETCONFPATH")
+}
+
+fn dry_run(help: &'static str) -> Arg {
+    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help(help)
+}
+
+// What follows the original does not have.
+
+fn validate() -> Command {
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let file = Arg::new("file").value_name("FILE").action(ArgAction::Append);
+    Command::new("validate")
+        .about("Tell what is wrong with configurations, and where")
+        .long_about(VALIDATE)
+        .arg(file.value_parser(value_parser!(PathBuf)).help("a configuration [default: all in NETCONFPATH]"))
+        .arg(flag("strict").help("exit status 1 for warnings, too"))
+        .arg(flag("files-only").help("look at the files alone, and not at this host's plugins and routes"))
+        .arg(flag("keys").help("print the keys that plugins read; each FILE is then a plugin's name"))
+}
+
+fn version() -> Command {
+    Command::new("version")
+        .about("Ask the plugins of a network which versions they speak")
+        .long_about(VERSION)
+        .arg(network())
+        .arg(conf())
+}
+
+/// About this node, and not about a network.
+fn purge() -> Command {
+    Command::new("purge")
+        .about("Remove what the Jackfield plugins left of attachments whose links are gone")
+        .long_about(PURGE)
+        .arg(dry_run("tell what would be removed, and remove nothing"))
+}
+
+fn restore() -> Command {
+    Command::new("restore")
+        .about("Make the rules again that Jackfield plugins made for living attachments, after a flush")
+        .long_about(RESTORE)
+        .arg(dry_run("tell whose rules would be made, and make none"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,387 @@
+//! `cnitool validate`: what a runtime and the plugins would make of files, before they do.
+//!
+//! - [`located`]: JSON with its places; [`finding`]: what was found where
+//! - [`list`]: what a runtime reads; [`plugin`]: what each plugin reads
+//! - [`known`]: the plugins of this project, and which keys they have
+//! - [`subnets`]: what overlaps
+//! - [`similar`]: did you mean?
+
+pub(crate) mod finding;
+pub(crate) mod known;
+mod list;
+mod located;
+mod plugin;
+pub(crate) mod similar;
+mod subnets;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use cni::conflist::folder;
+use cni::conflist::list::{List, Plugin};
+use cni::conflist::object::Object;
+use cni::error::{Code, Error, OrFail, Result};
+use cni::name::NetworkName;
+use cni::plain::plain;
+use serde_json::{Value as Json, json};
+
+use self::finding::{Finding, Findings, Level};
+use self::known::OF_THE_PROTOCOL;
+use self::located::{Node, Text, Unreadable};
+use self::plugin::Programs;
+use self::subnets::Subnet;
+
+/// No configuration is longer; whoever names a disk by mistake need not wait.
+const LONGEST: u64 = 4 << 20;
+
+/// What was seen.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) findings: Vec<Finding>,
+    networks: Vec<Seen>,
+    subnets: Vec<Subnet>,
+}
+
+/// A file that was looked at.
+struct Seen {
+    file: PathBuf,
+    /// Name, version and plugins, if it can be read at all.
+    network: Option<(String, String, Vec<String>)>,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// A list of plugins.
+    List,
+    /// One plugin, which becomes a list of one.
+    Single,
+}
+
+impl Report {
+    /// Looks at files. Programs are looked for along `path`, where there is one; `with_host` looks at the host's routes.
+    ///
+    /// # Errors
+    /// What the kernel says of its routes.
+    pub(crate) fn of(files: &[PathBuf], path: &[PathBuf], with_host: bool) -> Result<Report> {
+        let mut report = Report::default();
+        for file in files {
+            report.read(file, path);
+        }
+        report.same_names();
+        report.findings.extend(subnets::among_themselves(&report.subnets));
+        if with_host && !report.subnets.is_empty() {
+            let ways = subnets::ways().doing(|| "list the host's routes".into())?;
+            report.findings.extend(subnets::with_ways(&report.subnets, &ways));
+        }
+        report.findings.sort_by(|one, other| (&one.file, one.place).cmp(&(&other.file, other.place)));
+        Ok(report)
+    }
+
+    pub(crate) fn count(&self, level: Level) -> usize {
+        self.findings.iter().filter(|found| found.level == level).count()
+    }
+
+    fn read(&mut self, file: &Path, path: &[PathBuf]) {
+        let mut seen = Seen { file: file.to_owned(), network: None };
+        match text_of(file) {
+            Err(error) => self.findings.push(whole_file(file, Level::Error, error.msg())),
+            Ok((text, is_utf8)) => {
+                if !is_utf8 {
+                    let why = "it is not UTF-8: plugins read U+FFFD in place of what is none";
+                    self.findings.push(whole_file(file, Level::Warning, why));
+                }
+                let text = Text::new(text);
+                seen.network = self.judge(file, &text, path);
+            }
+        }
+        self.networks.push(seen);
+    }
+
+    fn judge(&mut self, file: &Path, text: &Text, path: &[PathBuf]) -> Option<(String, String, Vec<String>)> {
+        let mut found = Findings::of(file, text);
+        let node = match text.read() {
+            Ok(node) => node,
+            Err(Unreadable { at, why }) => {
+                found.error(at, format!("no JSON: {why}"));
+                self.findings.extend(found.into_all());
+                return None;
+            }
+        };
+        let sort = sort(file, &node, &mut found);
+        let list = judge_list(sort, text, &node, path, &mut found);
+        let named = node.get("name").and_then(|member| member.node.text());
+        let network = list.as_ref().map(|list| list.name.to_string());
+        let network = network.unwrap_or_else(|| named.unwrap_or_default().to_owned());
+        for plugin in plugins_of(sort, &node) {
+            self.subnets.extend(subnets::of_plugin(plugin, &network, &found));
+        }
+        self.findings.extend(found.into_all());
+        let list = list?;
+        let mut names: Vec<String> = list.plugins.iter().map(|plugin| plugin.program.to_string()).collect();
+        if sort == Sort::List && !list.is_whole() {
+            names.extend(self.beside(file, &list, path));
+        }
+        Some((network, list.version.to_string(), names))
+    }
+
+    /// The plugins that a runtime adds from the folder with the network's name.
+    fn beside(&mut self, file: &Path, list: &List, path: &[PathBuf]) -> Vec<String> {
+        let folder = file.with_file_name(list.name.as_str());
+        let parts = match folder::files(&folder) {
+            Ok(files) => files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "conf")),
+            Err(error) => {
+                self.findings.push(whole_file(&folder, Level::Error, error.msg()));
+                return Vec::new();
+            }
+        };
+        let parts: Vec<PathBuf> = parts.collect();
+        if parts.is_empty() && list.plugins.is_empty() {
+            let why = format!(
+                "no plugin configs found: neither \"plugins\" nor a file {}/*.conf",
+                folder.display()
+            );
+            self.findings.push(whole_file(file, Level::Error, why));
+        }
+        let before = list.plugins.len();
+        parts
+            .iter()
+            .enumerate()
+            .filter_map(|(number, part)| self.part(part, list, before + number, path))
+            .collect()
+    }
+
+    fn part(&mut self, file: &Path, list: &List, number: usize, path: &[PathBuf]) -> Option<String> {
+        let (text, _) = text_of(file)
+            .map_err(|error| self.findings.push(whole_file(file, Level::Error, error.msg())))
+            .ok()?;
+        let text = Text::new(text);
+        let mut found = Findings::of(file, &text);
+        let node = text.read().map_err(|fault| found.error(fault.at, format!("no JSON: {}", fault.why)));
+        let mut name = None;
+        if let Ok(node) = node {
+            let programs = Programs { path, version: Some(list.version.as_str()) };
+            plugin::check(&node, number, Some(&programs).filter(|_| !path.is_empty()), &mut found);
+            ask_plugin(&text, &node, list.name.as_str(), list.version.as_str(), &mut found);
+            name = Plugin::parse(text.as_str().as_bytes()).ok().map(|plugin| plugin.program.to_string());
+            self.subnets.extend(subnets::of_plugin(&node, list.name.as_str(), &found));
+        }
+        self.findings.extend(found.into_all());
+        name
+    }
+
+    /// Of two files with one network runtimes take the first.
+    fn same_names(&mut self) {
+        let mut found = Vec::new();
+        for (number, later) in self.networks.iter().enumerate() {
+            let Some((name, ..)) = &later.network else { continue };
+            let named = |seen: &&Seen| seen.network.as_ref().is_some_and(|(other, ..)| other == name);
+            if let Some(first) = self.networks.iter().take(number).find(named) {
+                let first = first.file.display();
+                let text = format!(
+                    "{first} holds a network {name:?} too; of one folder, runtimes take the first file"
+                );
+                found.push(whole_file(&later.file, Level::Warning, text));
+            }
+        }
+        self.findings.extend(found);
+    }
+
+    /// A line for each finding, in the order of the files, and one for each file.
+    pub(crate) fn text(&self) -> String {
+        let mut lines: Vec<String> = self.findings.iter().map(ToString::to_string).collect();
+        for seen in &self.networks {
+            let file = plain(&seen.file.to_string_lossy());
+            let of = |level| {
+                self.findings.iter().filter(|found| found.file == seen.file && found.level == level).count()
+            };
+            let verdict = match (of(Level::Error), of(Level::Warning)) {
+                (0, 0) => "ok".to_owned(),
+                (errors, warnings) => {
+                    let counted = [(errors, "error"), (warnings, "warning")];
+                    let counted = counted.iter().filter(|(count, _)| *count > 0);
+                    let counted: Vec<String> = counted
+                        .map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }))
+                        .collect();
+                    counted.join(", ")
+                }
+            };
+            lines.push(match &seen.network {
+                Some((name, version, plugins)) => {
+                    format!(
+                        "{file}: network {name}, version {}: {}: {verdict}",
+                        plain(version),
+                        plain(&plugins.join(", "))
+                    )
+                }
+                None => format!("{file}: no network: {verdict}"),
+            });
+        }
+        lines.join("\n") + "\n"
+    }
+
+    pub(crate) fn json(&self) -> Json {
+        let network = |seen: &Seen| {
+            let network = seen.network.as_ref();
+            json!({
+                "file": seen.file.to_string_lossy(),
+                "name": network.map(|(name, ..)| name),
+                "cniVersion": network.map(|(_, version, _)| version),
+                "plugins": network.map(|(.., plugins)| plugins),
+            })
+        };
+        json!({
+            "networks": self.networks.iter().map(network).collect::<Vec<_>>(),
+            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn whole_file(file: &Path, level: Level, text: impl Into<String>) -> Finding {
+    Finding { file: file.to_owned(), place: None, level, text: text.into() }
+}
+
+/// The text of a file, and whether it is UTF-8.
+fn text_of(file: &Path) -> Result<(String, bool)> {
+    let refuse = |why: &str| Err(Error::new(Code::IO, why));
+    let mut bytes = Vec::new();
+    let opened = File::open(file).or_fail(Code::IO, || "cannot be opened".into())?;
+    if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return refuse("is a folder; name the files in it, or set NETCONFPATH to it and name none");
+    }
+    opened.take(LONGEST + 1).read_to_end(&mut bytes).or_fail(Code::IO, || "cannot be read".into())?;
+    if bytes.len() as u64 > LONGEST {
+        return refuse("is larger than 4 MiB, and no configuration");
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), false),
+    })
+}
+
+/// Runtimes go by the end of a file's name.
+fn sort(file: &Path, node: &Node, found: &mut Findings<'_>) -> Sort {
+    let has_plugins = node.get_exact("plugins").is_some();
+    match file.extension().and_then(|end| end.to_str()) {
+        Some("conflist") => Sort::List,
+        Some("conf" | "json") => {
+            if has_plugins {
+                found.error(
+                    node.at,
+                    "it holds a list, which runtimes read only from a file called *.conflist",
+                );
+                return Sort::List;
+            }
+            Sort::Single
+        }
+        _ => {
+            let named = if has_plugins { "*.conflist" } else { "*.conf or *.json" };
+            found.warning(node.at, format!("runtimes find it only if it is called {named}"));
+            if has_plugins { Sort::List } else { Sort::Single }
+        }
+    }
+}
+
+fn plugins_of(sort: Sort, node: &Node) -> Vec<&Node> {
+    match sort {
+        Sort::List => {
+            node.get_exact("plugins").map_or(&[][..], |member| member.node.items()).iter().collect()
+        }
+        Sort::Single => vec![node],
+    }
+}
+
+fn judge_list(
+    sort: Sort,
+    text: &Text,
+    node: &Node,
+    path: &[PathBuf],
+    found: &mut Findings<'_>,
+) -> Option<List> {
+    let bytes = text.as_str().as_bytes();
+    let parsed = if sort == Sort::List { List::parse(bytes) } else { List::wrap(bytes) };
+    match sort {
+        Sort::List => list::check(node, found),
+        Sort::Single => {
+            list::name(node, found);
+            if let Some(member) = node.get("cniVersion") {
+                list::version(&member.node, true, found);
+            }
+        }
+    }
+    let name = node.get("name").and_then(|member| member.node.text()).filter(|name| is_name(name));
+    let version = parsed.as_ref().ok().map(|list| list.version.clone());
+    // A version that nobody knows has been told of; each plugin need not say so again.
+    let version = version.as_ref().filter(|version| version.spec().is_some()).map(|version| version.as_str());
+    let programs = Programs { path, version };
+    for (number, plugin) in plugins_of(sort, node).into_iter().enumerate() {
+        plugin::check(plugin, number, Some(&programs).filter(|_| !path.is_empty()), found);
+        ask_plugin(text, plugin, name.unwrap_or("any"), version.unwrap_or("1.0.0"), found);
+    }
+    // Whatever a runtime refuses has to be told, whether or not it was found above.
+    parsed
+        .map_err(|error| {
+            if !found.has_errors() {
+                found.error(node.at, error.msg());
+            }
+        })
+        .ok()
+}
+
+fn is_name(name: &str) -> bool {
+    name.parse::<NetworkName>().is_ok()
+}
+
+/// What the plugins themselves say of what they would get.
+fn ask_plugin(text: &Text, node: &Node, name: &str, version: &str, found: &mut Findings<'_>) {
+    let written = text.as_str().get(node.at..node.end).unwrap_or_default();
+    let Ok(mut stdin) = Object::parse(written.as_bytes()) else { return };
+    for (key, value) in [("name", name), ("cniVersion", version)] {
+        let Ok(value) = serde_json::value::to_raw_value(value) else { return };
+        stdin.set(key, value);
+    }
+    // They are the runtime's, and have been told of.
+    ["prevResult", "runtimeConfig", "capabilities"].iter().for_each(|key| stdin.remove(key));
+    let type_of = |node: &Node| node.get("type").and_then(|member| member.node.text()).map(str::to_owned);
+    let ipam = node.get("ipam").map(|member| &member.node);
+    for (name, part) in [(type_of(node), node), (ipam.and_then(type_of), ipam.unwrap_or(node))] {
+        let Some(known) = name.as_deref().and_then(known::named) else { continue };
+        let Err(error) = known.judge(stdin.text().as_bytes()) else { continue };
+        let more = error.more().map_or_else(String::new, |more| format!(" ({more})"));
+        let said = error.msg();
+        let at = blamed(&format!("{said} {more}"), node, part).unwrap_or(part.at);
+        found.error(at, format!("{}: {said}{more}", known.name));
+    }
+}
+
+/// What an error speaks of: a key, with the way to it or by its name alone, or a value.
+fn blamed(said: &str, node: &Node, part: &Node) -> Option<usize> {
+    let words = || said.split([' ', ':', ',', '(', ')', '"']).map(|word| word.trim_end_matches('.'));
+    let own = || words().filter(|word| word.len() > 1 && !OF_THE_PROTOCOL.contains(word));
+    let key = own().find_map(|word| node.along(word));
+    key.or_else(|| own().find_map(|word| part.holder_of(word)))
+}
+
+/// The keys of the plugins of these names, or of all.
+pub(crate) fn keys_of(names: &[String]) -> Result<Vec<(String, Vec<String>)>> {
+    let all = || known::OURS.iter().map(|known| known.name.to_owned()).collect();
+    let names: Vec<String> = if names.is_empty() { all() } else { names.to_vec() };
+    let keys = |name: String| match known::named(&name) {
+        Some(known) => Ok((name, known.paths())),
+        None => {
+            let ours: Vec<&str> = known::OURS.iter().map(|known| known.name).collect();
+            Err(Error::config(format!("{name:?} is none of {}", ours.join(", "))))
+        }
+    };
+    names.into_iter().map(keys).collect()
+}
+
+/// Every file of a folder that a runtime would read.
+pub(crate) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files = folder::files(folder)?;
+    match files.is_empty() {
+        true => Err(Error::config(format!("no net configurations found in {}", folder.display()))),
+        false => Ok(files),
+    }
+}
