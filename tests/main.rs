@@ -62,3 +62,4 @@ mod tuning;
 mod version;
 mod veth;
 mod vlan;
+mod waits;

@@ -11,6 +11,7 @@ use linux::netns::{NetNs, OpenError};
 use linux::rtnl::Rtnl;
 
 use crate::attachment::mark::{self, Mark};
+use crate::attachment::waits::Waits;
 
 /// Opens the container's namespace.
 ///
@@ -107,7 +108,7 @@ pub fn find_of(host: &Rtnl, owner: &Owner) -> Result<Option<Link>> {
 ///
 /// # Errors
 /// What the kernel says; a link or a namespace that is gone is no error.
-pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool) -> Result<()> {
+pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool, waits: &mut Waits) -> Result<()> {
     let _step = log::step("links");
     let link = match find(host, &del.attachment)? {
         Some(link) => Some(link),
@@ -116,7 +117,7 @@ pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool) -> Resu
         }
     };
     let Some(link) = link.filter(|link| is_ours(link) || is_theirs(link)) else { return Ok(()) };
-    host.delete_link(link.index).doing(|| format!("failed to delete {:?}", link.name))
+    waits.delete_link(host, link.index).doing(|| format!("failed to delete {:?}", link.name))
 }
 
 /// Is this a host end that we made?

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark::Mark;
 use crate::attachment::record::{Claim, Masqueraded, Noted, Record};
+use crate::attachment::waits::Waits;
 use crate::attachment::{inherited, ruleset};
 
 /// Who keeps the rules.
@@ -146,16 +147,16 @@ impl Masquerade {
 /// looked for whatever the configuration says today, for it costs three questions; for iptables-legacy a program is run, so
 /// that is done only where `ipMasq` is still set.
 ///
-/// Returns the conversation in which something was deleted: the kernel makes whoever closes it wait until no packet is on
-/// its way through the old rules. It is to be kept until the next thing is done that waits for the same.
+/// The kernel makes whoever closes a conversation in which something was deleted wait until no packet is on its way through
+/// the old rules: it goes to the waits.
 ///
 /// # Errors
 /// What the kernel says, after everything was tried.
-pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Result<Option<Nft>> {
+pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>, waits: &mut Waits) -> Result<()> {
     let _step = log::step("rules");
     let attachment = &del.attachment;
     let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
-        Some(Noted::Nothing) => return Ok(None),
+        Some(Noted::Nothing) => return Ok(()),
         Some(Noted::This(Masqueraded { addresses, by, .. })) => (Some(addresses.clone()), Some(*by)),
         Some(Noted::Torn) => (None, None),
         None => (del.prev.as_ref().map(addresses_of), None),
@@ -178,7 +179,8 @@ pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>) -> Resu
     if may_be(Backend::Iptables) && is_wanted {
         faults.note(inherited::remove_legacy(attachment, addresses.as_deref().unwrap_or_default()));
     }
-    faults.verdict().map(|()| nft)
+    nft.into_iter().for_each(|nft| waits.keep(nft));
+    faults.verdict()
 }
 
 /// Ends the masquerade by iptables of a stale record: its rules name no owner, so [`sweep`] does not know them.

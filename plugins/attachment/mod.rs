@@ -18,6 +18,7 @@
 //! - [`container_end`]: settings, addresses and routes inside the container;
 //! - [`pair`]: making the veth pair;
 //! - [`release`]: DEL and GC, in the one order that is safe;
+//! - [`waits`]: what the kernel makes a DEL wait for though it is done;
 //! - [`purge`]: what no host end owns any more;
 //! - [`compare`]: the kernel against the result of ADD.
 
@@ -43,4 +44,5 @@ pub mod purge;
 pub mod record;
 pub mod release;
 pub mod ruleset;
+pub mod waits;
 pub mod whole;

@@ -12,6 +12,7 @@ use crate::attachment::host_end;
 use crate::attachment::mark::{self, Mark};
 use crate::attachment::masquerade::{self, Backend};
 use crate::attachment::record::{self, Record, again};
+use crate::attachment::waits::Waits;
 
 /// What the plugin of a DEL or GC knows from its configuration.
 pub struct Leaving<'a> {
@@ -24,30 +25,27 @@ pub struct Leaving<'a> {
 }
 
 /// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
-/// been made by the Go plugin of the same name for this configuration. `first` ends what only this plugin makes; what it
-/// returns is kept until the link is gone.
+/// been made by the Go plugin of the same name for this configuration. `first` ends what only this plugin makes.
 ///
 /// # Errors
 /// What could not be removed. As long as the link may be there, its lease is kept.
-pub fn del<T>(
+pub fn del(
     del: &Del,
     leaving: &Leaving<'_>,
     is_theirs: impl Fn(&Rtnl, &Link) -> bool,
-    first: impl FnOnce(&Rtnl, Option<&Record>) -> Result<T>,
+    first: impl FnOnce(&Rtnl, Option<&Record>, &mut Waits) -> Result<()>,
 ) -> Result<()> {
     let mut faults = Faults::default();
     let record = record::find(leaving.plugin, &del.attachment);
     let _turn = record.as_ref().and_then(|_| faults.note(again::turn_to_end()));
-    // Rules first, and their socket stays open beside the removal of the link: the kernel waits for the packets on their
-    // way once, not twice.
-    let rules = faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade));
+    // Rules first, and their conversations stay open beside the removal of the link.
+    let mut waits = Waits::of(&del.call);
+    faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade, &mut waits));
     let gone = faults.note(Rtnl::here().doing(|| "open the host's namespace".into())).and_then(|host| {
-        let more_rules = faults.note(first(&host, record.as_ref()));
-        let gone = faults.note(host_end::remove(&host, del, |link| is_theirs(&host, link)));
-        drop(more_rules);
-        gone
+        faults.note(first(&host, record.as_ref(), &mut waits));
+        faults.note(host_end::remove(&host, del, |link| is_theirs(&host, link), &mut waits))
     });
-    drop(rules);
+    drop(waits);
     if faults.is_empty() {
         faults.note(record::remove(leaving.plugin, &del.attachment));
     }

@@ -13,6 +13,7 @@ use linux::qdisc::{IfbSpec, Ingress, TokenBucket};
 use linux::rtnl::{Request, Rtnl};
 
 use crate::attachment::mark::{self, Mark};
+use crate::attachment::waits::Waits;
 use crate::attachment::{host_end, pair};
 use crate::bandwidth::conf::{Conf, Limit, Raw};
 use crate::bandwidth::path::{self, Whose};
@@ -155,8 +156,9 @@ pub fn del(del: &Del) -> Result<()> {
         faults.note(end_detour(&host, &end, &del.attachment));
         faults.note(end_bucket(&host, &end));
     }
+    let mut waits = Waits::of(&del.call);
     for ifb in faults.note(path::ifbs(&host, &del.attachment)).unwrap_or_default() {
-        faults.note(host.delete_link(ifb.index).doing(|| format!("failed to delete {:?}", ifb.name)));
+        faults.note(waits.delete_link(&host, ifb.index).doing(|| format!("failed to delete {:?}", ifb.name)));
     }
     faults.verdict()
 }

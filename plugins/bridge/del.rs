@@ -7,6 +7,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::record::Record;
 use crate::attachment::release;
+use crate::attachment::waits::Waits;
 use crate::bridge::conf::Raw;
 use crate::bridge::spoof;
 
@@ -21,9 +22,9 @@ pub fn del(del: &Del, raw: Raw) -> Result<()> {
         master.is_some_and(|master| master.name == raw.bridge())
     };
     let mut is_known = false;
-    let first = |host: &Rtnl, record: Option<&Record>| {
+    let first = |host: &Rtnl, record: Option<&Record>, waits: &mut Waits| {
         is_known = record.is_some();
-        spoof::end(host, &del.attachment, record, raw.spoof_check())
+        spoof::end(host, &del.attachment, record, raw.spoof_check(), waits)
     };
     let mut faults = Faults::default();
     faults.note(release::del(del, &raw.leaving(), is_theirs, first));

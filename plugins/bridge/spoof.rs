@@ -53,6 +53,7 @@ use self::layout::{ALLOWED, CHAIN, GUARDED, TABLE};
 use crate::attachment::mark::{self, Mark};
 use crate::attachment::record::{Claim, Noted, Record};
 use crate::attachment::ruleset::{Repair, TABLE_COMMENT, is_of};
+use crate::attachment::waits::Waits;
 use crate::attachment::{host_end, purge, ruleset};
 
 /// Opens a conversation about the check, before anything is touched.
@@ -122,9 +123,6 @@ pub fn restore(record: &Record) -> Result<bool> {
 ///
 /// Its host end is down afterwards: whoever sends in the last moments is not heard at all.
 ///
-/// Returns the conversations: the kernel makes whoever closes one wait until no packet is on its way through the old rules.
-/// They are to be kept until the next thing is done that waits for the same.
-///
 /// # Errors
 /// What the kernel says.
 pub fn end(
@@ -132,15 +130,16 @@ pub fn end(
     attachment: &Attachment,
     record: Option<&Record>,
     wanted: bool,
-) -> Result<Option<(Nft, Glance)>> {
+    waits: &mut Waits,
+) -> Result<()> {
     let _step = log::step("rules");
     let mac = match record.map(|record| &record.spoof_check) {
-        Some(Noted::Nothing) => return Ok(None),
-        None if !wanted => return Ok(None),
+        Some(Noted::Nothing) => return Ok(()),
+        None if !wanted => return Ok(()),
         Some(Noted::This(mac)) => Some(*mac),
         Some(Noted::Torn) | None => None,
     };
-    let Some(nft) = ruleset::open_if_any()? else { return Ok(None) };
+    let Some(nft) = ruleset::open_if_any()? else { return Ok(()) };
     if let Some(link) = host_end::find(host, attachment)? {
         match host.set_down(link.index) {
             Err(error) if error.is_absent() => {}
@@ -148,7 +147,9 @@ pub fn end(
         }
     }
     let glance = remove(&nft, attachment, mac).doing(|| "failed to teardown spoof-check".into())?;
-    Ok(Some((nft, glance)))
+    waits.keep(nft);
+    waits.keep(glance);
+    Ok(())
 }
 
 /// Removes the attachment's own elements; those that are not there, or another's by now, are removed. Without an address

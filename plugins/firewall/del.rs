@@ -6,6 +6,7 @@ use cni::result::Success;
 
 use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
 use crate::attachment::record::{self, again};
+use crate::attachment::waits::Waits;
 use crate::attachment::{mark, ruleset};
 use crate::firewall::conf::{Choice, Conf, Named, Raw};
 use crate::firewall::{plan, release};
@@ -35,6 +36,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
         } else {
             faults.note(release::sweep(&nft, |mark| mark.is_of(&owner)));
         }
+        Waits::of(&del.call).keep(nft);
     }
     for allowed in &claimed {
         faults.note(allowed.end(&owner));

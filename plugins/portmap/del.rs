@@ -9,6 +9,7 @@ use linux::nft::datatype::Part;
 
 use crate::attachment::record::{Written, again};
 use crate::attachment::ruleset::{self, TABLE, is_of};
+use crate::attachment::waits::Waits;
 use crate::attachment::{inherited, mark, published, record};
 use crate::portmap::claim::map_of;
 use crate::portmap::conf::{Conf, Raw};
@@ -43,6 +44,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
             // Without a record it may be the Go plugin's.
             faults.note(inherited::remove_ports(&nft, attachment, &addresses_of(del)));
         }
+        Waits::of(&del.call).keep(nft);
     }
     if written.is_none() && raw.has_mappings() {
         faults.note(inherited::remove_legacy_ports(attachment));

@@ -52,6 +52,12 @@ const TABLE: &[Difference] = &[
         "random order, no undo; sysctls and the MTU of the result stay; files of vanished containers stay",
     ),
     pair(
+        "del-early",
+        "DEL-01",
+        "DEL answers when link and rules are gone from view; a child process sits through the rest of the kernel's work",
+        "DEL answers when the kernel has finished",
+    ),
+    pair(
         "purge",
         "GC-01",
         "`cnitool purge` removes what the plugins left of attachments whose links are gone",

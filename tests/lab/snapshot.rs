@@ -234,11 +234,15 @@ fn files(folder: &Path, facts: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Processes that a program left behind. The test is process 1 of its world; whatever has ended is not counted.
+/// Processes that a program left behind; process 1 of the world and the test are none. Whatever has ended is not counted,
+/// and who only sits through a wait of the kernel is waited for.
 fn processes(facts: &mut BTreeMap<String, String>) {
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(|pid| *pid != 1)
-    {
+    let others = |pid: &u32| *pid != 1 && *pid != std::process::id();
+    for pid in all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter(others) {
+        while sits_through_a_wait(pid) {
+            std::thread::yield_now();
+        }
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let field = |name: &str| {
             status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned()
@@ -247,4 +251,13 @@ fn processes(facts: &mut BTreeMap<String, String>) {
             facts.insert(format!("process/{}/{pid}", field("Name:")), String::new());
         }
     }
+}
+
+/// A child of a DEL that has been answered: left to process 1, and without a descriptor by which to say anything.
+fn sits_through_a_wait(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let (state, parent) = (fields.next(), fields.next());
+    let is_open = |number: u32| std::fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+    matches!(state, Some("D" | "R" | "S")) && parent == Some("1") && !(0..3).any(is_open)
 }

@@ -18,13 +18,15 @@ const INSIDE: &str = "JACKFIELD_LAB_INSIDE";
 /// A test that takes longer hangs. A second kernel under emulation is ten times slower.
 const LONGEST_SECONDS: &str = "300";
 
-/// Prepares the fresh namespaces, then becomes the test. `$@` is the test binary with its arguments.
+/// Prepares the fresh namespaces and runs the test. `$@` is the test binary with its arguments. The shell stays: process 1
+/// of a machine waits for whatever is left to it, and a program of ours behaves otherwise if its caller is process 1.
 const PREPARE: &str = "set -e
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=755 lib /var/lib
 mkdir -p /run/netns /run/lab
 ip link set lo up
-exec \"$@\"";
+\"$@\"
+exit";
 
 /// What a world may lack.
 #[derive(Clone, Copy, Debug)]

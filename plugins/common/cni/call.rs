@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use nix::unistd::getppid;
 use sha2::{Digest, Sha256};
 
-use crate::env::Args;
+use crate::env::{self, Args};
 pub use crate::living::Attachments;
 use crate::name::{ContainerId, IfName, NetworkName};
 use crate::result::Success;
@@ -27,6 +28,18 @@ pub struct Call {
     pub stdin: Vec<u8>,
     /// stdin as a value.
     pub config: Value,
+}
+
+impl Call {
+    /// Whether DEL has to wait until the kernel has finished what nobody sees any more: somebody wants it (`JACKFIELD_WAIT`,
+    /// or the key `jackfieldWait`), or there is nobody to whom a child process could be left. An orphan becomes a child of
+    /// process 1; if that is the very runtime, it may not know what to do with children that it has not started.
+    pub fn waits_for_the_kernel(&self) -> bool {
+        let says = |value: &Value| !matches!(value, Value::Bool(false) | Value::Null);
+        getppid().as_raw() <= 1
+            || env::wants_to_wait()
+            || self.config.get("jackfieldWait").is_some_and(|it| says(&it))
+    }
 }
 
 /// Who an attachment is: everything that is kept for it carries these three.

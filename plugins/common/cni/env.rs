@@ -74,6 +74,12 @@ pub fn system_bus() -> String {
         .unwrap_or_else(|| "unix:path=/run/dbus/system_bus_socket".into())
 }
 
+/// Whether `JACKFIELD_WAIT` says that DEL is to wait for the kernel: any text but `0`.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in this file alone")]
+pub(crate) fn wants_to_wait() -> bool {
+    std::env::var_os("JACKFIELD_WAIT").is_some_and(|text| !text.is_empty() && text != "0")
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {

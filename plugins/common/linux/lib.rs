@@ -21,7 +21,8 @@
 //! - [`qdisc`]: how fast a link sends;
 //! - [`nft`]: packet filtering and address translation, by nf_tables;
 //! - [`conntrack`]: the connections that are tracked, and translated as they once began;
-//! - [`sysctl`]: the settings below `/proc/sys`.
+//! - [`sysctl`]: the settings below `/proc/sys`;
+//! - [`errand`]: waits of the kernel, left to a child process.
 //!
 //! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
 //! are the exceptions, for a process that has nothing to do anywhere else.
@@ -43,6 +44,8 @@ pub mod rtnl;
 pub mod address;
 pub mod bridge;
 pub mod conntrack;
+pub mod errand;
+mod heard;
 pub mod link;
 pub mod mac;
 pub mod neighbour;

@@ -29,6 +29,7 @@ pub mod verdict;
 pub(crate) mod wire;
 
 use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,12 @@ pub struct Generation(u32);
 
 /// A conversation with the kernel about the ruleset of one namespace.
 pub struct Nft(Mutex<Line>);
+
+impl AsRawFd for Nft {
+    fn as_raw_fd(&self) -> RawFd {
+        self.line().as_raw_fd()
+    }
+}
 
 impl Nft {
     /// Opens a conversation about the namespace that the calling thread is in. For another one, call this

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::error::{Doing, Error, Result};
 use crate::nft::attribute::{Attributes, Read};
@@ -150,6 +151,12 @@ impl Nft {
 /// It is one of its own because the kernel prepares the next pieces of an answer while the last is read: here they are
 /// small.
 pub struct Glance(Line);
+
+impl AsRawFd for Glance {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl Glance {
     /// Opens a conversation about the namespace that the calling thread is in, as [`Nft::here`] does.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -13,8 +14,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 
 use crate::error::{Doing, Error, Result};
+use crate::heard::{HEADER, Heard, messages};
 use crate::nft::attribute::{Attributes, Read};
-use crate::rtnl::ack;
 
 /// A part of nfnetlink (`NFNL_SUBSYS_*`): the upper byte of every message's kind, and whom a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,7 @@ const BATCH_END: u16 = 0x11;
 /// `NFNL_BATCH_GENID`
 const BATCH_GENERATION: u16 = 1;
 
-/// The netlink header, and the header that every netfilter message has after it (`struct nfgenmsg`).
-const HEADER: usize = 16;
+/// The header that every netfilter message has after that of netlink (`struct nfgenmsg`).
 const FAMILY_HEADER: usize = 4;
 
 /// Larger than any datagram the kernel makes: dumps come in pieces of at most 32 KiB.
@@ -84,44 +84,6 @@ pub(crate) enum Outcome {
     Overtaken,
 }
 
-/// A message of the kernel.
-struct Heard<'a> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    body: &'a [u8],
-}
-
-impl Heard<'_> {
-    /// The error number of an acknowledgement or of the end of a dump; None for success.
-    fn errno(&self) -> Option<Errno> {
-        let number = self.body.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
-        (number != 0).then(|| Errno::from_raw(number.wrapping_neg()))
-    }
-
-    fn refusal(&self, errno: Errno, doing: &str) -> Error {
-        let after = self.body.get(4..).unwrap_or_default();
-        Error::refused(doing, errno).saying(ack::sentence(after, self.flags))
-    }
-}
-
-/// The messages of a datagram.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Heard<'_>> {
-    std::iter::from_fn(move || {
-        let (header, _) = datagram.split_first_chunk::<HEADER>()?;
-        let &[l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = header;
-        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
-        let body = datagram.get(HEADER..length)?;
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Heard {
-            kind: u16::from_ne_bytes([k0, k1]),
-            flags: u16::from_ne_bytes([f0, f1]),
-            sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
-            body,
-        })
-    })
-}
-
 /// The socket, the number of the next message, and room for an answer.
 pub(crate) struct Line {
     socket: Socket,
@@ -130,6 +92,12 @@ pub(crate) struct Line {
     datagram: Vec<u8>,
     /// The number of a dump whose answer was not read to its end.
     unfinished: Option<u32>,
+}
+
+impl AsRawFd for Line {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 impl Line {
