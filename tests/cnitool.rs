@@ -3,11 +3,13 @@
 
 mod configuration;
 mod derivation;
+mod explain;
 mod lifecycle;
 mod memory;
 mod networks;
 mod purge;
 mod restore;
+mod trace;
 mod validate;
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! What is asked for: the environment, and what was typed, as values.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use clap::ArgMatches;
@@ -45,9 +45,8 @@ impl Environment {
     ///
     /// # Errors
     /// Code 4 for a variable or an argument that makes no sense.
-    pub(super) fn request(&self, typed: &ArgMatches) -> Result<Request> {
-        let netns = typed.get_one::<OsString>("netns").map_or_else(PathBuf::new, PathBuf::from);
-        let netns = plain(&std::path::absolute(&netns).or_fail(Code::ENVIRONMENT, || "NETNS".into())?);
+    pub(super) fn request(&self, typed: &ArgMatches, netns: &OsStr) -> Result<Request> {
+        let netns = plain(&std::path::absolute(netns).or_fail(Code::ENVIRONMENT, || "NETNS".into())?);
         let Some(netns) = netns.to_str() else {
             return Err(Error::new(
                 Code::ENVIRONMENT,
@@ -76,6 +75,11 @@ impl Environment {
 /// The network that was typed; empty where none was.
 pub(super) fn network(typed: &ArgMatches) -> &str {
     typed.get_one::<String>("network").map_or("", String::as_str)
+}
+
+/// The namespace that was typed.
+pub(super) fn netns(typed: &ArgMatches) -> Option<&OsStr> {
+    typed.get_one::<OsString>("netns").map(OsString::as_os_str)
 }
 
 /// `CNI_ARGS` in pairs, as strictly as the original has them.

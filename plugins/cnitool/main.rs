@@ -4,6 +4,10 @@
 //! - [`page`]: the command line; [`asked`]: what it asks for, with the environment
 //! - [`say`]: whatever is printed
 //! - [`pretty`]: the result, for people
+//! - [`operation`]: a verb about a network; [`explain`]: the same in words
+//! - [`tree`]: calls within calls
+//! - [`trace`]: the same with everything that was said; [`relay`]: what stands in a plugin's place meanwhile;
+//!   [`recording`]: what is written down; [`replay`]: doing that again; [`progress`]: what takes so long
 //! - [`restore`]: rules that somebody has flushed
 //! - [`validate`]: what is wrong with configurations
 //! - [`version`]: which versions plugins speak
@@ -11,10 +15,18 @@
 //! What a runtime does is in `cni::conflist`.
 
 mod asked;
+mod explain;
+mod operation;
 mod page;
 mod pretty;
+mod progress;
+mod recording;
+mod relay;
+mod replay;
 mod restore;
 mod say;
+mod trace;
+mod tree;
 mod validate;
 mod version;
 
@@ -24,13 +36,11 @@ use std::process::ExitCode;
 
 use asked::Environment;
 use clap::ArgMatches;
-use cni::call::Attachment;
-use cni::conflist::list::List;
-use cni::conflist::{self, OnFailure, Request, Runtime, folder};
-use cni::error::{Code, Error, OrFail, Result};
+use cni::conflist::{self, Runtime};
+use cni::error::{Code, OrFail, Result};
 use cni::name::PluginName;
 use cni::plain::plain_lines;
-use linux::netns::NetNs;
+use operation::Operation;
 use say::complain;
 use serde_json::{Value as Json, json};
 use validate::Report;
@@ -40,6 +50,9 @@ use validate::finding::Level;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    if let Some(relay) = relay::asked() {
+        return relay.run();
+    }
     let mut command = page::command();
     let typed = match command.try_get_matches_from_mut(std::env::args_os()) {
         Ok(typed) => typed,
@@ -74,6 +87,9 @@ fn perform(verb: &str, typed: &ArgMatches) -> Result<bool> {
         "purge" => purge(typed.get_flag("dry-run"), as_json).map(|()| true),
         "restore" => restore(typed.get_flag("dry-run"), as_json).map(|()| true),
         "validate" => validate(typed, as_json),
+        "explain" => explain(typed, as_json).map(|()| true),
+        "trace" => trace(typed, as_json),
+        "replay" => replay(typed, as_json),
         "version" => version(typed, as_json).map(|()| true),
         verb => run(verb, typed).map(|()| true),
     }
@@ -81,33 +97,50 @@ fn perform(verb: &str, typed: &ArgMatches) -> Result<bool> {
 
 fn run(verb: &str, typed: &ArgMatches) -> Result<()> {
     let environment = Environment::of_this_process()?;
-    let network = asked::network(typed);
     let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(environment.path.clone()) };
-    let known = || configured(&environment, typed);
-    let request = || environment.request(typed);
-    let added = |request: &Request| known().or_else(|gone| remembered(&runtime, network, request, gone));
-    match verb {
-        "add" => add(&runtime, &known()?, &request()?),
-        "check" => request().and_then(|request| runtime.check(&added(&request)?, &request)),
-        "del" => request().and_then(|request| runtime.del(&added(&request)?, &request)),
-        "gc" => runtime.gc(&known()?, None),
-        "status" => runtime.status(&known()?),
-        other => Err(Error::internal(format!("{other} is no command"))),
+    let operation = Operation { verb: operation::verb(verb)?, environment: &environment, typed };
+    match operation.run(&runtime)? {
+        Some(result) => {
+            let text = pretty::pretty(result.get());
+            std::io::stdout().write_all(text.as_bytes()).or_fail(Code::IO, || "write the result".into())
+        }
+        None => Ok(()),
     }
 }
 
-fn add(runtime: &Runtime, list: &List, request: &Request) -> Result<()> {
-    let netns = NetNs::open(Path::new(&request.netns));
-    let netns = netns.or_fail(Code::ENVIRONMENT, || format!("failed to open netns {:?}", request.netns))?;
-    let link = netns.rtnl().and_then(|rtnl| rtnl.link_by_name(request.ifname.as_str()));
-    // Whose an interface is that was there before nobody knows: an ADD that fails on it must not take it away.
-    let on_failure = match link.doing(|| format!("look for {} in {:?}", request.ifname, request.netns))? {
-        None => OnFailure::Delete,
-        Some(_) => OnFailure::Leave,
-    };
-    let result = runtime.add(list, request, on_failure)?;
-    let text = pretty::pretty(result.get());
-    std::io::stdout().write_all(text.as_bytes()).or_fail(Code::IO, || "write the result".into())
+/// Whether the operation succeeded is the answer: its error is told behind the tree, or in it.
+fn trace(typed: &ArgMatches, as_json: bool) -> Result<bool> {
+    let environment = Environment::of_this_process()?;
+    let verb = operation::verb(typed.get_one::<String>("verb").map_or("", String::as_str))?;
+    let operation = Operation { verb, environment: &environment, typed };
+    // What a plugin has on stderr is in the tree.
+    let runtime = Runtime { hold_signals: true, ..Runtime::new(environment.path.clone()) };
+    let record = typed.get_one::<PathBuf>("record").map(PathBuf::as_path);
+    let traced = trace::trace(&operation, runtime, record)?;
+    if traced.calls.is_empty() && traced.outcome.is_err() {
+        return traced.outcome.map(|()| true);
+    }
+    say::either(as_json, || traced.text(), || traced.json())?;
+    match traced.outcome {
+        Err(_) if as_json => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+fn replay(typed: &ArgMatches, as_json: bool) -> Result<bool> {
+    let environment = Environment::of_this_process()?;
+    let root = typed.get_one::<PathBuf>("folder").map_or(Path::new(""), PathBuf::as_path);
+    let replayed = replay::replay(root, &environment.path)?;
+    say::either(as_json, || replayed.text(), || replayed.json())?;
+    Ok(replayed.is_same())
+}
+
+fn explain(typed: &ArgMatches, as_json: bool) -> Result<()> {
+    let environment = Environment::of_this_process()?;
+    let verb = operation::verb(typed.get_one::<String>("verb").map_or("add", String::as_str))?;
+    let operation = Operation { verb, environment: &environment, typed };
+    let runtime = Runtime::new(environment.path.clone());
+    operation.explain(&runtime, |it| say::either(as_json, || it.text(), || it.json()))?
 }
 
 /// Tells of each thing as it goes; what is told to nobody goes all the same.
@@ -157,38 +190,9 @@ fn version(typed: &ArgMatches, as_json: bool) -> Result<()> {
         return say::either(as_json, || format!("cnitool {own}\n"), || json!({"cnitool": own}));
     }
     let environment = Environment::of_this_process()?;
-    let list = configured(&environment, typed)?;
+    let (list, _) = operation::configured(&environment, typed)?;
     let spoken = version::of(&list, &environment.path)?;
     say::either(as_json, || version::text(&list, &spoken), || version::json(&list, &spoken))
-}
-
-/// The network that was asked for, from the folder or from the file that was named.
-fn configured(environment: &Environment, typed: &ArgMatches) -> Result<List> {
-    let network = asked::network(typed);
-    if let Some(file) = typed.get_one::<PathBuf>("conf") {
-        let list = folder::read_any(file)?;
-        return match list.name.as_str() == network {
-            true => Ok(list),
-            false => Err(Error::config(format!(
-                "{} holds the network {:?}, not {network:?}",
-                file.display(),
-                list.name.as_str()
-            ))),
-        };
-    }
-    let found = folder::find(&environment.conf, network)?;
-    for unreadable in &found.unreadable {
-        complain(&format!("Warning: passed over {}", unreadable.msg()));
-    }
-    Ok(found.list)
-}
-
-/// The list that `add` used, for a network whose configuration is gone or broken by now.
-fn remembered(runtime: &Runtime, network: &str, request: &Request, gone: Error) -> Result<List> {
-    let (container, ifname) = (request.container.clone(), request.ifname.clone());
-    let record =
-        network.parse().and_then(|network| runtime.cache.read(&Attachment { network, container, ifname }));
-    record.ok().flatten().and_then(|record| record.list().ok().flatten()).ok_or(gone)
 }
 
 /// As plugins wrote it; a terminal gets nothing that would move its cursor.

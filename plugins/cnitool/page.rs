@@ -40,6 +40,23 @@ a plugin are known if it is one of this project.
 
 The exit status is 1 if there is an error.";
 
+const EXPLAIN: &str = "\
+Tells what each plugin of a network would be told: its program, its variables, and its stdin as the runtime derives it, with name,
+version, the arguments of its capabilities (CAP_ARGS) and the place of the result before it; and whom it asks for addresses.
+Nothing is run. For check and del it is what is remembered of the add. Where no NETNS is named, one is made up.";
+
+const TRACE: &str = "\
+Does what VERB says, and prints every call of a plugin as a tree, with the calls within it: stdin, stdout, stderr, exit status and
+time. For that a folder with links to cnitool stands before CNI_PATH meanwhile, so that it meets whatever is called along CNI_PATH,
+by whomever. --record keeps what was said, in a folder that is for the caller alone: a file for each, and call.json for the rest.";
+
+const REPLAY: &str = "\
+Makes the calls of a recording again, in their order, with the same variables and stdin, and tells what is different. The plugins are
+those of CNI_PATH now. It is they that are run, and not the operation: the namespace has to be there, what they attach is
+attached, and the cache learns nothing of it. To take down what a replayed add has made, replay a del.
+
+The exit status is 1 if anything is different.";
+
 const VERSION: &str = "\
 Asks every plugin of a network for the versions that it speaks, as runtimes do before they use it, and the plugins that
 these ask for addresses. Without a NETWORK it is cnitool's own version that is told.";
@@ -62,6 +79,9 @@ pub(super) fn command() -> Command {
         )
         .subcommand(of_a_network("status", "Ask whether a network is ready for add").arg(netns()))
         .subcommand(validate())
+        .subcommand(explain())
+        .subcommand(trace())
+        .subcommand(replay())
         .subcommand(version())
         .subcommand(purge())
         .subcommand(restore())
@@ -117,6 +137,38 @@ fn validate() -> Command {
         .arg(flag("strict").help("exit status 1 for warnings, too"))
         .arg(flag("files-only").help("look at the files alone, and not at this host's plugins and routes"))
         .arg(flag("keys").help("print the keys that plugins read; each FILE is then a plugin's name"))
+}
+
+/// A verb as a word.
+fn verb() -> Arg {
+    Arg::new("verb").value_name("VERB").value_parser(["add", "check", "del", "gc", "status"])
+}
+
+fn explain() -> Command {
+    of_a_network("explain", "Tell which plugin would be told what")
+        .long_about(EXPLAIN)
+        .arg(netns())
+        .arg(verb().long("verb").default_value("add").help("what would be asked of the plugins"))
+}
+
+fn trace() -> Command {
+    let record = Arg::new("record").long("record").value_name("DIR").value_parser(value_parser!(PathBuf));
+    Command::new("trace")
+        .about("Do something and tell everything that plugins were told and said")
+        .long_about(TRACE)
+        .arg(verb().required(true).help("what to do"))
+        .arg(network().required(true))
+        .arg(netns())
+        .arg(conf())
+        .arg(record.help("keep what was said in this folder, which is new or empty"))
+}
+
+fn replay() -> Command {
+    let folder = Arg::new("folder").value_name("DIR").value_parser(value_parser!(PathBuf)).required(true);
+    Command::new("replay")
+        .about("Make the calls of a recording again and tell what is different")
+        .long_about(REPLAY)
+        .arg(folder.help("a folder that `trace --record` has written"))
 }
 
 fn version() -> Command {

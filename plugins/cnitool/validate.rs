@@ -22,12 +22,12 @@ use cni::conflist::folder;
 use cni::conflist::list::{List, Plugin};
 use cni::conflist::object::Object;
 use cni::error::{Code, Error, OrFail, Result};
+use cni::keys::OF_ALL;
 use cni::name::NetworkName;
 use cni::plain::plain;
 use serde_json::{Value as Json, json};
 
 use self::finding::{Finding, Findings, Level};
-use self::known::OF_THE_PROTOCOL;
 use self::located::{Node, Text, Unreadable};
 use self::plugin::Programs;
 use self::subnets::Subnet;
@@ -358,7 +358,7 @@ fn ask_plugin(text: &Text, node: &Node, name: &str, version: &str, found: &mut F
 /// What an error speaks of: a key, with the way to it or by its name alone, or a value.
 fn blamed(said: &str, node: &Node, part: &Node) -> Option<usize> {
     let words = || said.split([' ', ':', ',', '(', ')', '"']).map(|word| word.trim_end_matches('.'));
-    let own = || words().filter(|word| word.len() > 1 && !OF_THE_PROTOCOL.contains(word));
+    let own = || words().filter(|word| word.len() > 1 && !OF_ALL.contains(word));
     let key = own().find_map(|word| node.along(word));
     key.or_else(|| own().find_map(|word| part.holder_of(word)))
 }

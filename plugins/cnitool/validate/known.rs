@@ -39,10 +39,6 @@ pub(crate) enum Role {
     Ipam,
 }
 
-/// What is in every configuration, whoever reads it.
-pub(crate) const OF_THE_PROTOCOL: [&str; 7] =
-    ["cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"];
-
 pub(crate) const OURS: &[Known] = &[
     of::<Bridge>("bridge", Role::Link, |call| {
         bridge::conf::Conf::meant(decode(&call.config)?, call).map(drop)

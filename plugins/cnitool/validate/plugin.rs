@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use cni::conflist::Runtime;
 use cni::error::Error;
 use cni::exec;
-use cni::keys::Shape;
+use cni::keys::{OF_ALL, Shape};
 use cni::name::PluginName;
 
 use super::finding::Findings;
-use super::known::{self, Known, OF_THE_PROTOCOL, OURS, Role};
+use super::known::{self, Known, OURS, Role};
 use super::list::twice;
 use super::located::{Member, Node, Value};
 use super::similar::similar;
@@ -54,7 +54,7 @@ pub(crate) fn check(plugin: &Node, number: usize, programs: Option<&Programs<'_>
         let at = section.map_or(plugin.at, |section| section.at);
         found.error(at, format!("{} gives no addresses: host-local and static do", asked.name));
     }
-    unknown_keys(plugin, &ours.shape(), ours.name, &OF_THE_PROTOCOL, found);
+    unknown_keys(plugin, &ours.shape(), ours.name, &OF_ALL, found);
     if let (Some(section), Some(asked)) = (section, asked)
         && ours.shape().get("ipam").is_some()
         && let Some(shape) = asked.shape().get("ipam")

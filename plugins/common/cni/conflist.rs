@@ -36,6 +36,7 @@ mod lock;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 use serde_json::value::RawValue;
 
@@ -63,11 +64,21 @@ pub struct Runtime {
     /// INT, TERM and HUP wait from the moment when plugins begin to change something until [`end_of_signals`]; the
     /// plugin that runs gets them too, and an ADD is undone. For programs that do nothing else; not the default.
     pub hold_signals: bool,
+    /// Variables that plugins get besides the protocol's. None by default.
+    pub variables: Vec<(OsString, OsString)>,
 }
 
 /// Lets the signals through that a [`Runtime`] held; if one had arrived, the process ends here by it.
 pub fn end_of_signals() {
     hold::end();
+}
+
+/// Does something on a thread of its own, to which no signal comes: those that are held stay so.
+pub fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::spawn(|| {
+        hold::keep_out();
+        work()
+    })
 }
 
 /// What a runtime wants for a container: one interface of it in one network.
@@ -116,7 +127,13 @@ pub enum OnFailure {
 impl Runtime {
     /// A runtime with libcni's cache.
     pub fn new(path: Vec<PathBuf>) -> Runtime {
-        Runtime { path, cache: Cache::default(), overhear: |_, _| {}, hold_signals: false }
+        Runtime {
+            path,
+            cache: Cache::default(),
+            overhear: |_, _| {},
+            hold_signals: false,
+            variables: Vec::new(),
+        }
     }
 
     /// ADD: runs the plugins in order, each with the result of the one before it, and answers with the last one's, as
@@ -317,7 +334,9 @@ impl Runtime {
         extra: &Extra<'_>,
     ) -> Result<Vec<u8>> {
         let program = exec::find(&plugin.program, &self.path)?;
-        let output = exec::run(&program, &self.env(verb, request), &derive::stdin(list, plugin, extra))?;
+        let own = self.env(verb, request).map(|(key, value)| (OsString::from(key), value));
+        let env: Vec<(OsString, OsString)> = own.into_iter().chain(self.variables.iter().cloned()).collect();
+        let output = exec::run(&program, &env, &derive::stdin(list, plugin, extra))?;
         if !output.stderr.is_empty() {
             (self.overhear)(&plugin.program, &output.stderr);
         }

@@ -5,14 +5,20 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::{Pid, getppid};
 use serde::{Deserialize, Deserializer};
 
 use crate::call::Call;
-use crate::env::Verb;
-use crate::error::{Code, Error, Result};
-use crate::exec;
+use crate::env::{Env, Verb};
+use crate::error::{Code, Error, OrFail, Result};
+use crate::exec::{self, Output};
+use crate::hold;
 use crate::log;
 use crate::name::PluginName;
 use crate::result::Success;
@@ -121,6 +127,31 @@ impl Delegate {
     }
 }
 
+/// Runs a program in the place of this process, which was started as that program: signals that come are passed on to it, and
+/// where a plugin of ours has asked for it as its delegate, it ends with that plugin.
+///
+/// # Errors
+/// When it cannot be started; when the plugin that asked has died.
+pub fn stand_in(program: &Path, mut env: Vec<(OsString, OsString)>, stdin: &[u8]) -> Result<Output> {
+    let own = Env::of_this_process();
+    die_with_the_parent(&own)?;
+    if own.parent().is_some() {
+        env.push((PARENT.into(), std::process::id().to_string().into()));
+    }
+    hold::begin()?;
+    exec::run(program, &env, stdin)
+}
+
+/// Ends as another process has ended: with its exit status, or by its signal.
+pub fn end_as(status: ExitStatus) -> ExitCode {
+    if let Some(signal) = status.signal().and_then(|signal| Signal::try_from(signal).ok()) {
+        // One that is held ends the process here; one that is not has done so before.
+        let _ = raise(signal);
+        hold::end();
+    }
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 /// STATUS of the delegate, if there is one: would it be found, and does it say that it works?
 ///
 /// # Errors
@@ -143,4 +174,18 @@ pub fn gc(plugin: Option<&PluginName>, call: &Call) -> Result<()> {
         Some(plugin) => Delegate::find(plugin, call)?.gc(),
         None => Ok(()),
     }
+}
+
+/// A delegate of ours ends with the plugin that started it: nobody would ask for what it made. The parent starts us
+/// from its main thread, as PR_SET_PDEATHSIG is about threads (prctl(2)); a runtime written in Go cannot promise that, so
+/// only our own plugins ask for it.
+pub(crate) fn die_with_the_parent(env: &Env) -> Result<()> {
+    let Some(parent) = env.parent() else { return Ok(()) };
+    if getppid() == Pid::from_raw(parent) {
+        set_pdeathsig(Signal::SIGKILL).doing(|| format!("set {PARENT}"))?;
+        if getppid() != Pid::from_raw(parent) {
+            return Err(Error::internal("the plugin that asked has died"));
+        }
+    }
+    Ok(())
 }

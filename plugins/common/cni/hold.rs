@@ -37,6 +37,12 @@ pub(crate) fn begin() -> Result<()> {
     Ok(())
 }
 
+/// Keeps all signals from this thread: they are for the others.
+pub(crate) fn keep_out() {
+    // It fails for arguments alone that make no sense.
+    let _ = SigSet::all().thread_block();
+}
+
 /// The signal that has arrived, if one has.
 pub(crate) fn arrived() -> Option<Signal> {
     let held = HELD.get()?;

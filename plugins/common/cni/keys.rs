@@ -9,6 +9,8 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use crate::log;
+
 /// What is read at one place of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Shape {
@@ -39,6 +41,11 @@ impl Shape {
 pub fn of<T: DeserializeOwned>() -> Shape {
     below::<T>(&mut Vec::new())
 }
+
+/// What may stand in every plugin's configuration: the keys that the protocol itself has, with `args`, which are anybody's, and
+/// the one of [`log`].
+pub const OF_ALL: [&str; 8] =
+    ["cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args", log::KEY];
 
 /// Deeper than any configuration; a type that holds itself would have no end.
 const DEEPEST: usize = 16;

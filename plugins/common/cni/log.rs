@@ -25,7 +25,7 @@ pub(crate) const VARIABLE: &str = "JACKFIELD_LOG";
 pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 
 /// The key of a configuration that says the same. It is more particular than the variable, and wins.
-const KEY: &str = "jackfieldLog";
+pub(crate) const KEY: &str = "jackfieldLog";
 
 /// Where journald listens (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";

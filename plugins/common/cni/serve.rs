@@ -7,9 +7,6 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getppid};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -17,7 +14,7 @@ use crate::Plugin;
 use crate::attach::Attached;
 use crate::call::Call;
 use crate::decode::decode;
-use crate::delegate::PARENT;
+use crate::delegate;
 use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
 use crate::hold;
@@ -40,7 +37,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
     let read = read_all(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
     let head = head_of(&stdin);
     // From here on; whoever waits at a terminal for the end of stdin may still be interrupted.
-    let begun = read.and_then(|_| die_with_the_parent(&env)).and_then(|()| hold::begin());
+    let begun = read.and_then(|_| delegate::die_with_the_parent(&env)).and_then(|()| hold::begin());
     let begun = log.hear(verb, &stdin).and(begun);
     let request = begun.and_then(|()| Request::read(verb, &env, stdin, P::ENTERS));
     let outcome = request.and_then(|request| unless_it_panics(|| dispatch::<P>(request)));
@@ -230,18 +227,4 @@ fn version_asked() -> Option<Spec> {
         }
     }
     None
-}
-
-/// A delegate of ours ends with the plugin that started it: nobody would ask for what it made. The parent starts us
-/// from its main thread, as PR_SET_PDEATHSIG is about threads (prctl(2)); a runtime written in Go cannot promise that, so
-/// only our own plugins ask for it.
-fn die_with_the_parent(env: &Env) -> Result<()> {
-    let Some(parent) = env.parent() else { return Ok(()) };
-    if getppid() == Pid::from_raw(parent) {
-        set_pdeathsig(Signal::SIGKILL).doing(|| format!("set {PARENT}"))?;
-        if getppid() != Pid::from_raw(parent) {
-            return Err(Error::internal("the plugin that asked has died"));
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,232 @@
+//! `cnitool trace`: an operation, with everything that was said on the way.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use cni::conflist::Runtime;
+use cni::error::{Code, Error, OrFail, Result};
+use cni::exec;
+use cni::plain::{plain, plain_lines};
+use serde_json::{Value as Json, json};
+
+use super::operation::Operation;
+use super::pretty::pretty;
+use super::progress::Progress;
+use super::recording::{self, About, CALLS, Call};
+use super::relay;
+use super::tree::{Branch, block, draw};
+
+/// Where calls are written down, and where this program stands for the plugins.
+pub(super) struct Trace {
+    root: PathBuf,
+    keep: bool,
+}
+
+/// What came of a traced operation.
+pub(super) struct Traced {
+    pub(super) about: About,
+    pub(super) calls: Vec<Call>,
+    pub(super) outcome: Result<()>,
+}
+
+impl Trace {
+    /// In this folder, which is new or empty and stays; or in one that goes with the trace.
+    ///
+    /// # Errors
+    /// Code 5: it cannot be made, or has something in it.
+    pub(super) fn begin(record: Option<&Path>, path: &[PathBuf]) -> Result<Trace> {
+        let (root, keep) = match record {
+            Some(folder) => (std::path::absolute(folder).or_fail(Code::IO, || "DIR".into())?, true),
+            None => (std::env::temp_dir().join(format!("jackfield-trace-{}", std::process::id())), false),
+        };
+        let making = || format!("failed to write into {}", root.display());
+        let is_new = match recording::make_folder(&root) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && keep && is_empty(&root)? => false,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let text =
+                    format!("{} is there already; a recording needs a folder of its own", root.display());
+                return Err(Error::new(Code::IO, text));
+            }
+            made => made.or_fail(Code::IO, making).map(|()| true)?,
+        };
+        let trace = Trace { root: root.clone(), keep };
+        if let Err(error) = recording::make_folder(&trace.calls()).and_then(|()| trace.link(path)) {
+            // What is not begun leaves nothing.
+            let _ = fs::remove_dir_all(trace.calls());
+            drop(trace);
+            let _ = is_new.then(|| fs::remove_dir(&root));
+            return Err(error).or_fail(Code::IO, making);
+        }
+        Ok(trace)
+    }
+
+    /// Every plugin's name leads to this program.
+    fn link(&self, path: &[PathBuf]) -> std::io::Result<()> {
+        let own = std::env::current_exe()?;
+        recording::make_folder(&self.links())?;
+        for entry in path.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten() {
+            let entry = entry?;
+            match symlink(&own, self.links().join(entry.file_name())) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&self) -> PathBuf {
+        self.root.join(CALLS)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+
+    /// The program that stands for a plugin.
+    pub(super) fn stand_in(&self, name: &str) -> PathBuf {
+        self.links().join(name)
+    }
+
+    /// A search path on which everybody is met.
+    pub(super) fn path(&self, path: &[PathBuf]) -> Vec<PathBuf> {
+        std::iter::once(self.links()).chain(path.iter().cloned()).collect()
+    }
+
+    /// The variable that everybody whom we start has to have.
+    pub(super) fn variable(&self) -> (std::ffi::OsString, std::ffi::OsString) {
+        (relay::VARIABLE.into(), self.calls().into())
+    }
+
+    /// What has been written down.
+    ///
+    /// # Errors
+    /// As [`recording::calls`].
+    pub(super) fn read(&self) -> Result<Vec<Call>> {
+        recording::calls(&self.root)
+    }
+
+    /// A line about the call that is under way.
+    pub(super) fn progress(&self) -> Progress {
+        let calls = self.calls();
+        Progress::of(move || recording::under_way(&calls))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // Both are ours alone; whoever wants to know what stayed finds it.
+        let _ = fs::remove_dir_all(if self.keep { self.links() } else { self.root.clone() });
+    }
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    let entries = fs::read_dir(folder).or_fail(Code::IO, || format!("read {}", folder.display()))?;
+    Ok(entries.count() == 0)
+}
+
+/// Does it, and tells all.
+///
+/// # Errors
+/// What keeps it from being begun: a network, a plugin or a namespace that is not there; a folder that cannot be written.
+pub(super) fn trace(operation: &Operation<'_>, runtime: Runtime, record: Option<&Path>) -> Result<Traced> {
+    let mut about = About::new(operation.verb.as_str(), operation.network());
+    if let Some(whom) = operation.whom()? {
+        about.container = Some(whom.container.to_string());
+        about.ifname = Some(whom.ifname.to_string());
+        about.netns = Some(whom.netns);
+    }
+    let path = runtime.path.clone();
+    // Here, so that the error names the caller's path.
+    if let Ok((list, _)) = operation.configured() {
+        list.plugins.iter().try_for_each(|plugin| exec::find(&plugin.program, &path).map(drop))?;
+    }
+    let trace = Trace::begin(record, &path)?;
+    recording::begin(&trace.root, &about)?;
+    let runtime = Runtime { path: trace.path(&path), variables: vec![trace.variable()], ..runtime };
+    let outcome = {
+        let _progress = trace.progress();
+        operation.run(&runtime).map(drop)
+    };
+    if let Err(error) = &outcome {
+        about.error = Some(error.msg());
+        recording::begin(&trace.root, &about)?;
+    }
+    Ok(Traced { about, calls: trace.read()?, outcome })
+}
+
+impl Traced {
+    pub(super) fn text(&self) -> String {
+        let About { verb, network, container, ifname, netns, .. } = &self.about;
+        let whom = match (ifname, container, netns) {
+            (Some(ifname), Some(container), Some(netns)) => {
+                format!(": {} of {} ({})", plain(ifname), plain(container), plain(netns))
+            }
+            _ => String::new(),
+        };
+        let outcome = if self.outcome.is_ok() { "succeeded" } else { "failed" };
+        let branches: Vec<Branch> = self.calls.iter().map(|call| branch(call, None)).collect();
+        format!("{} network {}{whom}: {outcome}\n{}", plain(verb), plain(network), draw(&branches))
+    }
+
+    pub(super) fn json(&self) -> Json {
+        let error = self.outcome.as_ref().err();
+        json!({
+            "verb": self.about.verb,
+            "network": self.about.network,
+            "containerID": self.about.container,
+            "ifname": self.about.ifname,
+            "netns": self.about.netns,
+            "error": error.map(|error| json!({"code": error.code().0, "msg": error.msg(), "details": error.more()})),
+            "calls": self.calls.iter().map(object).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A call in a tree.
+pub(super) fn branch(call: &Call, around: Option<&Call>) -> Branch {
+    let outline = &call.outline;
+    let time = outline
+        .microseconds
+        .map_or_else(String::new, |time| format!(", {}.{:03} ms", time / 1000, time % 1000));
+    let head = format!(
+        "{} {} ({}): {}{time}",
+        plain(call.verb()),
+        plain(&call.name),
+        plain(&outline.program),
+        outline.end()
+    );
+    let stdin = match around {
+        Some(around) if around.stdin == call.stdin => "the same, to the byte".to_owned(),
+        _ => document(&call.stdin),
+    };
+    let parts = [("stdin", stdin), ("stdout", document(&call.stdout)), ("stderr", document(&call.stderr))];
+    let body = parts.iter().flat_map(|(name, text)| block(name, text)).collect();
+    Branch { head, body, below: call.within.iter().map(|within| branch(within, Some(call))).collect() }
+}
+
+/// JSON on lines of its own, anything else as it is; plain.
+fn document(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => plain_lines(&pretty(&text)),
+        Err(_) => plain_lines(&text),
+    }
+}
+
+fn object(call: &Call) -> Json {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    json!({
+        "type": call.name,
+        "program": call.outline.program,
+        "environment": call.outline.environment,
+        "stdin": text(&call.stdin),
+        "stdout": text(&call.stdout),
+        "stderr": text(&call.stderr),
+        "exit": call.outline.exit,
+        "signal": call.outline.signal,
+        "microseconds": call.outline.microseconds,
+        "calls": call.within.iter().map(object).collect::<Vec<_>>(),
+    })
+}
