@@ -1,26 +1,40 @@
 //! `netns`: named network namespaces by hand, as `ip netns` has them: the same names, words, messages and
 //! exit statuses (docs/differences.md lists the few places where it is right to differ).
 //!
-//! - [`words`]: from what was typed, with iproute2's abbreviations, to a request
-//! - [`page`]: the command line as a newcomer reads it
-//! - [`list`]: the names, as text or JSON
+//! - [`words`]: from what was typed, with iproute2's abbreviations, to a command
+//! - [`commands`]: all commands in one table: words, page, deed; [`page`] shows it to a newcomer
+//! - [`names`], [`processes`], [`ids`], [`list`], [`exec`]: the deeds, by subject
 //! - [`graph`]: who is wired to whom, as a picture
+//! - [`batch`]: many commands from a file
+//! - [`json`], [`number`]: how iproute2 writes JSON and reads numbers
 //! - [`sigpipe`]: what a program run by `exec` inherits
 //!
-//! The deeds are in `linux::named`.
+//! What is asked of the kernel is in `linux::named` and `linux::nsid`.
 
-mod graph;
-mod list;
-mod page;
-mod sigpipe;
 mod words;
 
-use linux::named::{self, Command, NotRun};
-use std::ffi::OsString;
+mod commands;
+mod page;
+
+mod batch;
+mod exec;
+mod graph;
+mod ids;
+mod list;
+mod names;
+mod processes;
+
+mod json;
+mod number;
+
+mod sigpipe;
+
+use linux::named;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use words::{Request, Status};
+use words::{Asked, Line, Options};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -38,45 +52,94 @@ fn main() -> ExitCode {
     )
 }
 
-/// Why nothing, or not everything, was done.
-struct Refusal {
-    message: String,
-    status: Status,
-}
-
-fn perform(request: Request) -> Result<(), Refusal> {
-    match request {
-        Request::Page(text) => show(text.as_bytes()),
-        Request::List(format) => list::list(format),
-        Request::Graph(wish) => graph::graph(&wish),
-        Request::Add(name) => named::add(&name).map_err(Refusal::failed),
-        Request::Delete(name) => named::delete(&name).map_err(Refusal::failed),
-        Request::Exec { name, program, arguments } => {
-            let search = search_path();
-            let command = Command { program: &program, arguments: &arguments, search: search.as_deref() };
-            Err(match named::exec(&name, &command, &mut |fault| complain(&fault)) {
-                NotRun::NotEntered(e) => Refusal::rejected(e),
-                NotRun::NotExecuted(e) => Refusal::failed(e),
-            })
+fn perform(asked: Asked) -> Result<(), Refusal> {
+    match asked {
+        Asked::Page(text) => show(text.as_bytes()),
+        Asked::Command { options, line } => {
+            enter(&options)?;
+            perform_line(&options, words::command(&options, line)?)
+        }
+        Asked::Batch { options, file } => {
+            enter(&options)?;
+            batch::batch(&options, file)
         }
     }
 }
 
+fn perform_line(options: &Options, line: Line) -> Result<(), Refusal> {
+    match line {
+        Line::Page(text) => show(text.as_bytes()),
+        Line::Words(perform, words) => perform(options, words),
+        Line::Read(perform, words) => perform(options, &words),
+    }
+}
+
+/// Goes where the whole command is to be done.
+fn enter(options: &Options) -> Result<(), Refusal> {
+    let enter = |name| named::enter(name, &mut |fault| complain(&fault)).map_err(Refusal::rejected);
+    options.inside.iter().try_for_each(enter)
+}
+
+/// Why nothing, or not everything, was done.
+struct Refusal {
+    /// Empty if everything has been said already.
+    message: String,
+    status: Status,
+}
+
+/// The exit statuses of `ip netns`, which scripts look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Status {
+    /// A deed failed.
+    Failed,
+    /// The kernel refused what it was asked by netlink.
+    Refused,
+    /// The words make no sense, or the namespace of `exec` cannot be entered.
+    Rejected,
+    /// A signal has ended a program that was run, so that nothing more is to be done.
+    Killed,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(match status {
+            Status::Failed | Status::Killed => 1,
+            Status::Refused => 2,
+            Status::Rejected => 255,
+        })
+    }
+}
+
 impl Refusal {
-    /// The kernel refused, or a word is missing.
+    /// A deed failed, or a word is missing.
     fn failed(why: impl Display) -> Refusal {
         Refusal { message: why.to_string(), status: Status::Failed }
+    }
+
+    /// A deed failed, and everybody has been told.
+    fn said() -> Refusal {
+        Refusal::failed("")
     }
 
     /// The command line makes no sense, or a namespace cannot be entered.
     fn rejected(why: impl Display) -> Refusal {
         Refusal { message: why.to_string(), status: Status::Rejected }
     }
-}
 
-#[allow(clippy::disallowed_methods, reason = "the one variable that this program reads")]
-fn search_path() -> Option<OsString> {
-    std::env::var_os("PATH")
+    /// The kernel refused, and says so in a sentence or by a number.
+    fn by_kernel(why: &linux::error::Error) -> Refusal {
+        let message = match (why.sentence(), why.errno()) {
+            (Some(sentence), _) => format!("Error: {}.", sentence.trim_end_matches('.')),
+            (None, Some(errno)) => format!("RTNETLINK answers: {}", errno.desc()),
+            (None, None) => why.to_string(),
+        };
+        Refusal { message, status: Status::Refused }
+    }
+
+    /// An argument makes no sense.
+    fn argument(word: &OsStr, why: &str) -> Refusal {
+        Refusal::rejected(format!("Error: argument \"{}\" is wrong: {why}", word.display()))
+    }
 }
 
 /// Writes an answer to standard output, whole or with a complaint.
@@ -89,5 +152,8 @@ fn show(answer: &[u8]) -> Result<(), Refusal> {
 
 /// A complaint that cannot be written has nowhere to go.
 fn complain(why: &dyn Display) {
-    let _ = writeln!(io::stderr(), "{}", why.to_string().trim_end());
+    let text = why.to_string();
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "{}", text.trim_end_matches('\n'));
+    }
 }

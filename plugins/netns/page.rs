@@ -1,16 +1,12 @@
-//! The command line as a newcomer reads it.
+//! The command line as a newcomer reads it: what [`crate::commands`] says, laid out by clap.
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use crate::commands::{COMMANDS, Command, Deed};
+use clap::{Arg, ArgAction, ArgMatches};
 use std::ffi::OsString;
 
 const ABOUT: &str = "Make network namespaces, list them, run programs in them, and delete them";
 
-const USAGE: &str = "\
-netns [--json [--pretty]] [list]
-       netns add NAME
-       netns delete NAME
-       netns exec NAME PROGRAM [ARGUMENT...]
-       netns graph [--routes] [--format FORMAT] [NAME...]";
+const USAGE: &str = "netns [OPTIONS] [COMMAND]\n       netns [OPTIONS] --batch FILE";
 
 const EXAMPLES: &str = "\
 A network namespace is a network of its own: its own links, addresses, routes and firewall rules. A name is
@@ -31,17 +27,28 @@ Examples:
 Namespaces need root. Without it, try in a world of your own:
   unshare -Urnm sh -c 'mount -t tmpfs none /run && exec sh'";
 
-/// The page, and the words that [`crate::words`] has spelled out.
-pub(crate) fn command() -> Command {
-    Command::new("netns")
+/// The whole command line: the pages are made from it, and whatever else describes it to people or shells.
+pub(crate) fn command_line() -> clap::Command {
+    let netns = Arg::new("netns").long("netns").short('n').value_name("NAME").action(ArgAction::Append);
+    let batch = Arg::new("batch").long("batch").short('b').value_name("FILE");
+    clap::Command::new("netns")
         .about(ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(EXAMPLES)
         .override_usage(USAGE)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
-        .arg(flag("json", 'j', "Write the list as JSON"))
+        .arg(flag("json", 'j', "Write lists as JSON"))
         .arg(flag("pretty", 'p', "With --json: one value to a line"))
+        .arg(flag("all", 'a', "With delete and exec: every name, one after the other"))
+        .arg(netns.help("Do everything as seen from inside the namespace NAME"))
+        .arg(batch.help("Perform the commands in a file, one to a line; `-` is standard input"))
+        .arg(
+            Arg::new("force")
+                .long("force")
+                .action(ArgAction::SetTrue)
+                .help("With --batch: go on behind a failure"),
+        )
         .arg(
             Arg::new("version")
                 .long("version")
@@ -49,89 +56,50 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::Version)
                 .help("Print the version"),
         )
-        .subcommand(list())
-        .subcommand(add())
-        .subcommand(delete())
-        .subcommand(exec())
-        .subcommand(graph())
-        .subcommand(
-            with_words("help").about("Print this page, with exit status 255 as `ip netns help`").hide(true),
-        )
+        .subcommands(COMMANDS.iter().copied().map(clap_command))
+}
+
+/// The first page.
+pub(crate) fn help() -> String {
+    command_line().render_help().to_string()
+}
+
+/// The page of one command.
+pub(crate) fn of(command: &Command) -> String {
+    clap_command(command).render_help().to_string()
+}
+
+/// The words of a command that is ours, or why they make no sense, or its page.
+pub(crate) fn read(command: &Command, words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    clap_command(command).no_binary_name(true).try_get_matches_from(words)
+}
+
+/// The version.
+pub(crate) fn version() -> String {
+    command_line().render_version()
 }
 
 fn flag(name: &'static str, letter: char, help: &'static str) -> Arg {
     Arg::new(name).long(name).short(letter).action(ArgAction::SetTrue).help(help)
 }
 
-/// What is missing or too much is decided where iproute2's messages are: here all words are welcome.
-fn with_words(name: &'static str) -> Command {
-    let words = Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true);
-    Command::new(name).arg(words)
+fn clap_command(command: &Command) -> clap::Command {
+    let described = clap::Command::new(command.name)
+        .visible_aliases(command.aliases)
+        .about(command.about)
+        .override_usage(command.usage)
+        .after_help(command.more)
+        .hide(command.name == "help");
+    match command.deed {
+        Deed::Words(_) => described,
+        Deed::Read { arguments, .. } => arguments(described),
+    }
 }
 
-fn list() -> Command {
-    with_words("list")
-        .visible_aliases(["ls", "show"])
-        .about("List the names; the same as no command at all")
-        .override_usage("netns [--json [--pretty]] list")
-        .after_help(
-            "`(id: N)` after a name is the number under which the kernel knows that namespace in this one,
-if it has one: it gets one, for example, when the other end of a veth pair lies there.",
-        )
-}
-
-fn add() -> Command {
-    with_words("add")
-        .about("Make a namespace and give it a name")
-        .override_usage("netns add NAME")
-        .after_help(
-        "NAME is whatever can name a file, up to 255 bytes. The namespace is empty but for lo, which is down.
-Fails if the name is taken.",
-    )
-}
-
-fn delete() -> Command {
-    with_words("delete")
-        .about("Take a name away; the namespace ends when nothing uses it any more")
-        .override_usage("netns delete NAME")
-        .after_help(
-            "The namespace lives on while a program runs in it or another name leads to it. When it ends, its
-virtual links vanish and its physical ones return to the host.",
-        )
-}
-
-fn exec() -> Command {
-    with_words("exec")
-        .about("Run a program in a namespace")
-        .override_usage("netns exec NAME PROGRAM [ARGUMENT...]")
-        .after_help(
-            "The program takes the place of netns: same process, terminal, folder and environment, and the exit
-status is the program's (1 if it cannot be run, 255 if the namespace cannot be entered).
-
-It sees the namespace's own /sys, and for each file in /etc/netns/NAME that file in place of the
-one in /etc: put a resolv.conf there to give the namespace a resolver of its own.",
-        )
-}
-
-fn graph() -> Command {
-    with_words("graph")
-        .about("Draw all namespaces that you can see, and what joins them")
-        .override_usage("netns graph [--routes] [--format FORMAT] [NAME...]")
-        .arg(Arg::new("routes").long("routes").action(ArgAction::SetTrue).help("Routes of the main table, too"))
-        .arg(
-            Arg::new("format")
-                .long("format")
-                .value_name("FORMAT")
-                .value_parser(["tree", "json"])
-                .help("How it is drawn; `netns --json graph` is the same as --format json"),
-        )
-        .after_help(
-            "Shown are the host's namespace, this process's, those with names and those that any process is in. With
-names, only these and this process's own. What may not be entered is shown with the reason.
-
-Examples:
-  netns graph                          as a tree
-  netns graph --routes red blue        two namespaces, and where their packets go
-  netns -p graph --format json | jq '.namespaces[] | select(.processes == 0).names'",
-        )
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn clap_agrees_with_the_table() {
+        super::command_line().debug_assert();
+    }
 }

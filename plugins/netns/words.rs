@@ -1,27 +1,41 @@
-//! From what was typed to a request. iproute2 accepts long options with one dash, any beginning of an option
-//! or a command, and words that look like options as names; clap knows none of this. So the words are spelled
-//! out first, and clap reads the result.
+//! From what was typed to a command and its words. iproute2 accepts long options with one dash, any beginning of an
+//! option or a command, and words that look like options as names; no library for command lines does.
 
-use crate::graph::{Form, Wish};
-use crate::{Refusal, page};
+use crate::commands::{self, Command, Deed, Perform};
+use crate::{Refusal, list, page};
 use clap::error::ErrorKind;
 use linux::named::Name;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::process::ExitCode;
 
 /// What to do.
-#[derive(Debug)]
-pub(crate) enum Request {
+pub(crate) enum Asked<'a> {
+    /// To show a text.
     Page(String),
-    List(Format),
-    Graph(Wish),
-    Add(Name),
-    Delete(Name),
-    Exec { name: Name, program: OsString, arguments: Vec<OsString> },
+    /// To perform a command: to be read, by [`command`], where `options` want it performed.
+    Command { options: Options, line: &'a [OsString] },
+    /// To perform the commands in a file.
+    Batch { options: Options, file: &'a OsStr },
 }
 
-/// How a list is written.
+/// What stood before the command.
+#[derive(Default, Debug)]
+pub(crate) struct Options {
+    /// `-json`
+    pub(crate) json: bool,
+    /// `-pretty`
+    pub(crate) pretty: bool,
+    /// `-all`: not one name but every one.
+    pub(crate) all: bool,
+    /// `-force`: a batch goes on behind a command that fails.
+    pub(crate) force: bool,
+    /// The command is one of several: nothing may replace the process.
+    pub(crate) in_batch: bool,
+    /// `-netns`: namespaces to enter before anything is done, one after the other.
+    pub(crate) inside: Vec<Name>,
+}
+
+/// How an answer is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Format {
     Text,
@@ -29,85 +43,21 @@ pub(crate) enum Format {
     PrettyJson,
 }
 
-/// The exit statuses of `ip netns`, which scripts look at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Status {
-    /// A deed failed.
-    Failed,
-    /// The words make no sense, or the namespace of `exec` cannot be entered.
-    Rejected,
-}
-
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> ExitCode {
-        match status {
-            Status::Failed => ExitCode::from(1),
-            Status::Rejected => ExitCode::from(255),
+impl Options {
+    /// The format that was asked for.
+    pub(crate) fn format(&self) -> Format {
+        match (self.json, self.pretty) {
+            (true, true) => Format::PrettyJson,
+            (true, false) => Format::Json,
+            (false, _) => Format::Text,
         }
     }
 }
 
 /// Reads the words after the program's name.
-pub(crate) fn read(typed: &[OsString]) -> Result<Request, Refusal> {
-    let spelled_out = spell_out(typed)?;
-    match page::command().try_get_matches_from(spelled_out) {
-        Ok(matches) => request(&matches),
-        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Request::Page(e.to_string()))
-        }
-        Err(e) => Err(Refusal::rejected(e)),
-    }
-}
-
-fn request(matches: &clap::ArgMatches) -> Result<Request, Refusal> {
-    let Some((command, words)) = matches.subcommand() else {
-        return Ok(Request::List(format(matches)));
-    };
-    if command == "graph" {
-        return Ok(Request::Graph(wish(words, matches)));
-    }
-    let mut words = words.get_many::<OsString>("words").unwrap_or_default();
-    match command {
-        "add" => Ok(Request::Add(name(words.next())?)),
-        "delete" => Ok(Request::Delete(name(words.next())?)),
-        "exec" => {
-            let name = name(words.next())?;
-            let program = words.next().ok_or_else(|| Refusal::failed("No command specified"))?.clone();
-            Ok(Request::Exec { name, program, arguments: words.cloned().collect() })
-        }
-        // As in iproute2, where `help` is what a wrong word gets; the same page with status 0 is `--help`.
-        "help" => Err(Refusal::rejected(page::command().render_help())),
-        _ => Ok(Request::List(format(matches))),
-    }
-}
-
-fn wish(words: &clap::ArgMatches, options: &clap::ArgMatches) -> Wish {
-    let names = words.get_many::<OsString>("words").unwrap_or_default().cloned().collect();
-    let json = Form::Json { pretty: options.get_flag("pretty") };
-    let form = match words.get_one::<String>("format").map(String::as_str) {
-        Some("json") => json,
-        None if options.get_flag("json") => json,
-        _ => Form::Tree,
-    };
-    Wish { names, form, routes: words.get_flag("routes") }
-}
-
-fn name(word: Option<&OsString>) -> Result<Name, Refusal> {
-    let word = word.ok_or_else(|| Refusal::failed("No netns name specified"))?;
-    Name::try_from(word.as_os_str()).map_err(Refusal::rejected)
-}
-
-fn format(matches: &clap::ArgMatches) -> Format {
-    match (matches.get_flag("json"), matches.get_flag("pretty")) {
-        (true, true) => Format::PrettyJson,
-        (true, false) => Format::Json,
-        (false, _) => Format::Text,
-    }
-}
-
-/// The words as clap wants them: options and command in full, and `--` before what must be taken as it is.
-fn spell_out(typed: &[OsString]) -> Result<Vec<OsString>, Refusal> {
-    let mut spelled_out: Vec<OsString> = vec!["netns".into()];
+pub(crate) fn read(typed: &[OsString]) -> Result<Asked<'_>, Refusal> {
+    let mut options = Options::default();
+    let mut batch = None;
     let mut rest = typed;
     while let Some((word, after)) = rest.split_first() {
         if !word.as_bytes().starts_with(b"-") {
@@ -117,84 +67,148 @@ fn spell_out(typed: &[OsString]) -> Result<Vec<OsString>, Refusal> {
         if word == "--" {
             break;
         }
-        spelled_out.extend(option(word)?.map(OsString::from));
+        match option(word)? {
+            Meaning::Help => return Ok(Asked::Page(page::help())),
+            Meaning::Version => return Ok(Asked::Page(page::version())),
+            Meaning::Json => options.json = true,
+            Meaning::Pretty => options.pretty = true,
+            Meaning::All => options.all = true,
+            Meaning::Force => options.force = true,
+            Meaning::Batch => batch = Some(value(word, &mut rest)?),
+            Meaning::Netns => options.inside.push(name(Some(value(word, &mut rest)?))?),
+            Meaning::Nothing => {}
+            Meaning::NothingWithValue => drop(value(word, &mut rest)?),
+        }
     }
-    let Some((command, words)) = rest.split_first() else { return Ok(spelled_out) };
-    if words.first().is_some_and(|word| word == "--help") {
-        spelled_out.extend([full_command(command)?.into(), "--help".into()]);
-        return Ok(spelled_out);
+    if let Some(file) = batch {
+        options.in_batch = true;
+        return Ok(Asked::Batch { options, file });
     }
-    // iproute2 looks at the second word before the first, whatever the command takes it for.
-    words.first().map(|word| Name::try_from(word.as_os_str())).transpose().map_err(Refusal::rejected)?;
-    let command = full_command(command)?;
-    spelled_out.push(command.into());
-    // Nothing of iproute2's, so that options may come where clap takes them.
-    if command != "graph" {
-        spelled_out.push("--".into());
-    }
-    spelled_out.extend_from_slice(words);
-    Ok(spelled_out)
+    Ok(Asked::Command { options, line: rest })
 }
 
-/// An option of ours in full; `None` for one of `ip`'s that changes nothing about namespaces, which scripts
-/// put there all the same. iproute2 decides by its own order what a beginning stands for: hence the shortest.
-const OPTIONS: [(&str, &str, Option<&str>); 25] = [
-    ("-help", "-h", Some("--help")),
-    ("-Version", "-V", Some("--version")),
-    ("-version", "-v", Some("--version")),
-    ("-json", "-j", Some("--json")),
-    ("-pretty", "-p", Some("--pretty")),
-    ("-0", "-0", None),
-    ("-4", "-4", None),
-    ("-6", "-6", None),
-    ("-B", "-B", None),
-    ("-M", "-M", None),
-    ("-brief", "-br", None),
-    ("-color", "-c", None),
-    ("-color=always", "-color=always", None),
-    ("-color=auto", "-color=auto", None),
-    ("-color=never", "-color=never", None),
-    ("-details", "-d", None),
-    ("-human-readable", "-hu", None),
-    ("-iec", "-i", None),
-    ("-Numeric", "-N", None),
-    ("-oneline", "-o", None),
-    ("-resolve", "-r", None),
-    ("-statistics", "-s", None),
-    ("-stats", "-s", None),
-    ("-timestamp", "-t", None),
-    ("-tshort", "-ts", None),
+/// What a line asks for, once the options are taken off.
+pub(crate) enum Line<'a> {
+    /// A page.
+    Page(String),
+    /// A command of `ip netns`, with its words.
+    Words(Perform<[OsString]>, &'a [OsString]),
+    /// One of ours, with its words as clap has read them.
+    Read(Perform<clap::ArgMatches>, clap::ArgMatches),
+}
+
+/// Reads a command and its words.
+pub(crate) fn command<'a>(options: &Options, line: &'a [OsString]) -> Result<Line<'a>, Refusal> {
+    let Some((command, words)) = line.split_first() else {
+        return Ok(Line::Words(list::list, &[]));
+    };
+    if words.len() == 1 && words.first().is_some_and(|word| word == "--help") {
+        return Ok(Line::Page(page::of(find(command)?)));
+    }
+    let found = find(command);
+    // iproute2 looks at the second word before the first, whatever the command takes it for. With `-all` it looks at no name
+    // at all; here each command does that looks a name up.
+    let is_ours = matches!(found, Ok(Command { deed: Deed::Read { .. }, .. }));
+    if !is_ours && !options.all {
+        words.first().map(|word| Name::try_from(word.as_os_str())).transpose().map_err(Refusal::rejected)?;
+    }
+    let command = found?;
+    match command.deed {
+        Deed::Words(perform) => Ok(Line::Words(perform, words)),
+        Deed::Read { perform, .. } => match page::read(command, words) {
+            Ok(read) => Ok(Line::Read(perform, read)),
+            Err(page) if page.kind() == ErrorKind::DisplayHelp => Ok(Line::Page(page.to_string())),
+            Err(fault) => Err(Refusal::rejected(fault)),
+        },
+    }
+}
+
+/// The name that a command is about.
+pub(crate) fn name(word: Option<&OsString>) -> Result<Name, Refusal> {
+    let word = word.ok_or_else(|| Refusal::failed("No netns name specified"))?;
+    Name::try_from(word.as_os_str()).map_err(Refusal::rejected)
+}
+
+fn value<'a>(option: &OsStr, rest: &mut &'a [OsString]) -> Result<&'a OsString, Refusal> {
+    let (value, after) = rest.split_first().ok_or_else(|| {
+        Refusal::rejected(format!("Option \"{}\" lacks its value, try \"netns -help\".", option.display()))
+    })?;
+    *rest = after;
+    Ok(value)
+}
+
+/// What an option does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    Help,
+    Version,
+    Json,
+    Pretty,
+    All,
+    Force,
+    Batch,
+    Netns,
+    /// One of `ip`'s that changes nothing about namespaces, which scripts put there all the same.
+    Nothing,
+    /// The same, and the word behind it belongs to it.
+    NothingWithValue,
+}
+
+/// iproute2 decides by its own order what a beginning stands for: hence the shortest one.
+const OPTIONS: [(&str, &str, Meaning); 32] = [
+    ("-help", "-h", Meaning::Help),
+    ("-Version", "-V", Meaning::Version),
+    ("-version", "-v", Meaning::Version),
+    ("-json", "-j", Meaning::Json),
+    ("-pretty", "-p", Meaning::Pretty),
+    ("-all", "-a", Meaning::All),
+    ("-force", "-fo", Meaning::Force),
+    ("-batch", "-b", Meaning::Batch),
+    ("-netns", "-n", Meaning::Netns),
+    ("-0", "-0", Meaning::Nothing),
+    ("-4", "-4", Meaning::Nothing),
+    ("-6", "-6", Meaning::Nothing),
+    ("-B", "-B", Meaning::Nothing),
+    ("-M", "-M", Meaning::Nothing),
+    ("-brief", "-br", Meaning::Nothing),
+    ("-color", "-c", Meaning::Nothing),
+    ("-color=always", "-color=always", Meaning::Nothing),
+    ("-color=auto", "-color=auto", Meaning::Nothing),
+    ("-color=never", "-color=never", Meaning::Nothing),
+    ("-details", "-d", Meaning::Nothing),
+    ("-family", "-f", Meaning::NothingWithValue),
+    ("-human-readable", "-hu", Meaning::Nothing),
+    ("-iec", "-i", Meaning::Nothing),
+    ("-loops", "-l", Meaning::NothingWithValue),
+    ("-Numeric", "-N", Meaning::Nothing),
+    ("-oneline", "-o", Meaning::Nothing),
+    ("-rcvbuf", "-rc", Meaning::NothingWithValue),
+    ("-resolve", "-r", Meaning::Nothing),
+    ("-statistics", "-s", Meaning::Nothing),
+    ("-stats", "-s", Meaning::Nothing),
+    ("-timestamp", "-t", Meaning::Nothing),
+    ("-tshort", "-ts", Meaning::Nothing),
 ];
 
-fn option(word: &OsStr) -> Result<Option<&'static str>, Refusal> {
+fn option(word: &OsStr) -> Result<Meaning, Refusal> {
     let bytes = word.as_bytes();
     let one_dash = if bytes.starts_with(b"--") { bytes.get(1..).unwrap_or_default() } else { bytes };
     let fits = |(full, shortest, _): &&(&str, &str, _)| {
         one_dash.len() >= shortest.len() && full.as_bytes().starts_with(one_dash)
     };
-    let found = OPTIONS.iter().find(fits).map(|(_, _, ours)| *ours);
+    let found = OPTIONS.iter().find(fits).map(|(_, _, meaning)| *meaning);
     found.ok_or_else(|| {
         let shown = OsStr::from_bytes(one_dash).display();
         Refusal::rejected(format!("Option \"{shown}\" is unknown, try \"netns -help\"."))
     })
 }
 
-/// In iproute2's order, because any beginning stands for the first that begins so; `lst` is there for `ls`.
-const COMMANDS: [(&str, &str); 8] = [
-    ("list", "list"),
-    ("show", "list"),
-    ("lst", "list"),
-    ("help", "help"),
-    ("add", "add"),
-    ("delete", "delete"),
-    ("exec", "exec"),
-    ("graph", "graph"),
-];
-
-fn full_command(word: &OsStr) -> Result<&'static str, Refusal> {
+/// The first command of the table that begins so, by any of its words.
+fn find(word: &OsStr) -> Result<&'static Command, Refusal> {
     let bytes = word.as_bytes();
-    let begins = |(full, _): &&(&str, _)| !bytes.is_empty() && full.as_bytes().starts_with(bytes);
-    COMMANDS.iter().find(begins).map(|(_, ours)| *ours).ok_or_else(|| {
+    let begins = |full: &str| !bytes.is_empty() && full.as_bytes().starts_with(bytes);
+    let found = commands::COMMANDS.iter().find(|command| command.words().any(begins)).copied();
+    found.ok_or_else(|| {
         Refusal::rejected(format!("Command \"{}\" is unknown, try \"netns help\".", word.display()))
     })
 }
@@ -203,10 +217,22 @@ fn full_command(word: &OsStr) -> Result<&'static str, Refusal> {
 mod tests {
     use super::*;
 
-    fn spelled_out(typed: &[&str]) -> Result<Vec<String>, String> {
+    fn asked(typed: &[&str]) -> Result<(Options, Vec<String>), String> {
         let typed: Vec<OsString> = typed.iter().map(OsString::from).collect();
-        let words = spell_out(&typed).map_err(|refusal| refusal.message)?;
-        Ok(words.into_iter().skip(1).map(|word| word.into_string().unwrap()).collect())
+        match read(&typed).map_err(|refusal| refusal.message)? {
+            Asked::Page(text) => Err(text),
+            Asked::Batch { file, .. } => Err(format!("batch {}", file.display())),
+            Asked::Command { options, line } => {
+                match command(&options, line).map_err(|refusal| refusal.message)? {
+                    Line::Page(text) => Err(text),
+                    Line::Read(..) => Err("ours".into()),
+                    Line::Words(_, words) => {
+                        let words = words.iter().map(|word| word.to_str().unwrap().to_owned());
+                        Ok((options, words.collect()))
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -217,47 +243,58 @@ mod tests {
             ("lst", "list"),
             ("s", "list"),
             ("show", "list"),
+            ("list-", "list-id"),
             ("a", "add"),
+            ("at", "attach"),
+            ("se", "set"),
             ("d", "delete"),
             ("del", "delete"),
+            ("i", "identify"),
+            ("p", "pids"),
+            ("m", "monitor"),
             ("e", "exec"),
             ("h", "help"),
+            ("g", "graph"),
         ] {
-            assert_eq!(spelled_out(&[typed]).unwrap(), [full, "--"], "{typed}");
+            assert_eq!(find(OsStr::new(typed)).ok().unwrap().name, full, "{typed}");
         }
-        for unknown in ["", "bogus", "lists", "list-", "adds", "set", "at"] {
+        for unknown in ["", "bogus", "lists", "list-ids", "adds", "x"] {
             let message = format!("Command \"{unknown}\" is unknown, try \"netns help\".");
-            assert_eq!(spelled_out(&[unknown]).unwrap_err(), message);
+            assert_eq!(asked(&[unknown]).unwrap_err(), message);
         }
     }
 
     #[test]
     fn an_option_has_one_dash_or_two_and_any_length() {
-        assert_eq!(spelled_out(&["-j", "--pretty", "list"]).unwrap(), ["--json", "--pretty", "list", "--"]);
-        assert_eq!(spelled_out(&["-js", "-o", "-4", "-br", "-color=auto"]).unwrap(), ["--json"]);
-        assert_eq!(spelled_out(&["--", "list"]).unwrap(), ["list", "--"]);
-        for unknown in ["-b", "-n", "-a", "-x", "-jsonx", "-"] {
+        let (options, words) = asked(&["-j", "--pretty", "-al", "-n", "a", "list"]).unwrap();
+        assert_eq!((options.format(), options.all, options.inside.len()), (Format::PrettyJson, true, 1));
+        assert!(words.is_empty());
+        let (options, _) = asked(&["-js", "-o", "-4", "-br", "-color=auto", "-f", "inet"]).unwrap();
+        assert_eq!(options.format(), Format::Json);
+        assert_eq!(asked(&["--", "add", "x"]).unwrap().1, ["x"]);
+        assert_eq!(asked(&["-fo", "-b", "-"]).unwrap_err(), "batch -");
+        for unknown in ["-x", "-jsonx", "-"] {
             let message = format!("Option \"{unknown}\" is unknown, try \"netns -help\".");
-            assert_eq!(spelled_out(&[unknown]).unwrap_err(), message);
+            assert_eq!(asked(&[unknown]).unwrap_err(), message);
+        }
+        for lacking in ["-n", "-f", "-b"] {
+            let message = format!("Option \"{lacking}\" lacks its value, try \"netns -help\".");
+            assert_eq!(asked(&[lacking]).unwrap_err(), message);
         }
     }
 
     #[test]
     fn a_word_after_the_command_is_taken_as_it_is() {
-        assert_eq!(spelled_out(&["add", "-j"]).unwrap(), ["add", "--", "-j"]);
-        assert_eq!(spelled_out(&["e", "a", "--", "x"]).unwrap(), ["exec", "--", "a", "--", "x"]);
-        assert_eq!(spelled_out(&["del", "--help"]).unwrap(), ["delete", "--help"]);
+        assert_eq!(asked(&["add", "-j"]).unwrap().1, ["-j"]);
+        assert_eq!(asked(&["e", "a", "--", "x"]).unwrap().1, ["a", "--", "x"]);
+        assert!(asked(&["del", "--help"]).unwrap_err().contains("Usage: netns delete NAME"));
     }
 
     #[test]
     fn the_second_word_is_checked_before_the_first() {
         for command in ["list", "add", "bogus"] {
-            assert_eq!(spelled_out(&[command, ".."]).unwrap_err(), "Invalid netns name \"..\"");
+            assert_eq!(asked(&[command, ".."]).unwrap_err(), "Invalid netns name \"..\"");
         }
-    }
-
-    #[test]
-    fn clap_agrees_with_the_page() {
-        page::command().debug_assert();
+        assert_eq!(asked(&["-all", "exec", "/bin/true"]).unwrap().1, ["/bin/true"]);
     }
 }

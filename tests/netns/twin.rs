@@ -8,6 +8,7 @@ use std::process::Output;
 /// What every script finds: a fresh /run, and
 /// - `netns …`, which tells standard output, complaints and exit status of the tool in question;
 /// - `$TOOL`, the words that run it, for use inside other commands, and `$AS`, words to run it under;
+/// - `inside NAME`, which starts a process in a namespace: `$process`, told as PROCESS, until `end`, without which the story would not end;
 /// - `mounts`, `files`: what the tool has left there. Numbers that differ by chance are taken out, and what
 ///   is mounted twice counts once, because `ip netns` before 7.0 mounts twice under a shared /run.
 ///
@@ -16,16 +17,27 @@ const PRELUDE: &str = r#"
 told=/var/lib/told; rm -rf $told; mkdir $told; touch $told/netns; mount --bind "$PROGRAM" $told/netns
 case $TWIN in ip) TOOL='ip netns' ;; netns) TOOL=$told/netns ;; esac
 mount -t tmpfs -o mode=755 run /run
+mask='s/^/out: /'
 netns() {
     if [ "$TWIN" = ip ]; then
-        options=; while case "$1" in -*) ;; *) false ;; esac; do options="$options $1"; shift; done
+        options=; while :; do case "$1" in
+            -n|-netns|--netns|-b|-batch|-f|-family) options="$options $1 $2"; shift 2 ;;
+            -*) options="$options $1"; shift ;;
+            *) break ;;
+        esac; done
         $AS ip $options netns "$@" >$told/out 2>$told/err
     else
         $AS $TOOL "$@" >$told/out 2>$told/err
     fi
     status=$?
-    sed 's/^/out: /' $told/out; uniq $told/err | sed 's/^/err: /'; echo "status: $status"
+    sed "$mask" $told/out; uniq $told/err | sed 's/^/err: /'; echo "status: $status"
 }
+inside() {
+    rm -f $told/in; mkfifo $told/in
+    $TOOL exec $1 sh -c "echo >$told/in; exec sleep 1000" & process=$!
+    read line <$told/in; mask="s/^/out: /; s/\\b$process\\b/PROCESS/g"
+}
+end() { { kill $process; wait $process; } 2>/dev/null || true; }
 mounts() {
     sed -n 's/^[0-9]* [0-9]* [0-9]*:[0-9]* \([^ ]*\) \(\/run\/[^ ]*\) [^ ]* \([a-z_]*\):*[0-9]*.* - \([a-z0-9]*\) .*/mount: \1 \2 \3 \4/p' \
         /proc/self/mountinfo | sed 's/net:\[[0-9]*\]/net/' | sort -u
@@ -89,6 +101,8 @@ fn tell(host: &Host, twin: &str, script: &str) -> Story {
     // The program's own name is the one word that may differ.
     let story = story
         .replace("try \"ip netns help\"", "try \"netns help\"")
-        .replace("try \"ip -help\"", "try \"netns -help\"");
+        .replace("try \"ip -help\"", "try \"netns -help\"")
+        // A blank that iproute2 forgets.
+        .replace("directory /run/netns:Not", "directory /run/netns: Not");
     Story(story.lines().map(String::from).collect())
 }

@@ -42,6 +42,11 @@ impl Error {
         self.errno
     }
 
+    /// The kernel's own sentence, where it had one to say.
+    pub fn sentence(&self) -> Option<&str> {
+        self.said.as_deref()
+    }
+
     /// The thing to act on is not there: `ENODEV`, `ENOENT`, `ESRCH`, or `EADDRNOTAVAIL` for an address.
     pub fn is_absent(&self) -> bool {
         matches!(self.errno, Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL))

@@ -7,12 +7,16 @@
 
 mod directory;
 mod enter;
+mod member;
 mod name;
 mod program;
 mod vrf;
+mod watch;
 
-pub use enter::{Command, NotRun, exec};
+pub use enter::{Command, NotRun, enter, exec};
+pub use member::{Process, names_of, processes_in};
 pub use name::{BadName, Name};
+pub use watch::{Change, watch};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -61,6 +65,11 @@ fn words(errno: Errno) -> &'static str {
     }
 }
 
+/// Why an operation on a file failed, in the same words.
+pub fn reason(error: &io::Error) -> &'static str {
+    words(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
 /// Says what was being done when a call failed.
 trait Doing<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T>;
@@ -92,12 +101,23 @@ pub fn names() -> Result<Vec<Name>> {
 /// Makes a namespace and gives it this name. Fails if the name is taken; after any failure the name is as
 /// free or as taken as before. No thread of the caller's changes its namespace.
 pub fn add(name: &Name) -> Result<()> {
+    claim(name, |file| pin_new_namespace(name, file))
+}
+
+/// Gives this name to the namespace that a process is in. A namespace may have any number of names, each of which
+/// keeps it alive. Fails if the name is taken or there is no such process, and then leaves the name as it was.
+pub fn attach(name: &Name, process: i32) -> Result<()> {
+    claim(name, |file| bind(Path::new(&format!("/proc/{process}/ns/net")), file))
+}
+
+/// Makes the file of a name, for `pin` to mount a namespace on.
+fn claim(name: &Name, pin: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     directory::prepare(Path::new(RUN))?;
     let file = name.file();
     let exclusive = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     nix::fcntl::open(&file, exclusive, Mode::empty())
         .doing(|| format!("Cannot create namespace file \"{}\"", file.display()))?;
-    pin_new_namespace(name, &file).inspect_err(|_| {
+    pin(&file).inspect_err(|_| {
         // The failure is the answer; a file that cannot be removed now can be deleted by name later.
         let _ = nix::unistd::unlink(&file);
     })
@@ -105,19 +125,23 @@ pub fn add(name: &Name) -> Result<()> {
 
 /// Makes a namespace on a thread that ends here, and mounts it on `file`.
 fn pin_new_namespace(name: &Name, file: &Path) -> Result<()> {
-    // The thread's own link: /proc/self is the process's first thread, which stays where it is.
-    let made = "/proc/thread-self/ns/net";
     let no_namespace = || format!("Failed to create a new network namespace \"{name}\"");
     #[allow(clippy::disallowed_methods, reason = "names are made here and in this folder")]
     let pin = || {
         unshare(CloneFlags::CLONE_NEWNET).doing(no_namespace)?;
-        mount(Some(made), file, Some("none"), MsFlags::MS_BIND, None::<&str>)
-            .doing(|| format!("Bind {made} -> {} failed", file.display()))
+        // The thread's own link: /proc/self is the process's first thread, which stays where it is.
+        bind(Path::new("/proc/thread-self/ns/net"), file)
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, pin).doing(no_namespace)?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+#[allow(clippy::disallowed_methods, reason = "names are made here and in this folder")]
+fn bind(source: &Path, target: &Path) -> Result<()> {
+    let bound: Result<(), Errno> = mount(Some(source), target, Some("none"), MsFlags::MS_BIND, None::<&str>);
+    bound.doing(|| format!("Bind {} -> {} failed", source.display(), target.display()))
 }
 
 /// Takes the name away. The namespace itself lives on while a process, an open file or another name holds it.

@@ -10,12 +10,17 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::path::Path;
 
+/// Makes the folder, if it is not there.
+pub(super) fn ensure(folder: &Path) -> Result<()> {
+    match nix::unistd::mkdir(folder, Mode::from_bits_truncate(0o755)) {
+        Err(Errno::EEXIST) => Ok(()),
+        made => made.doing(|| format!("mkdir {} failed", folder.display())),
+    }
+}
+
 /// Makes the folder, and makes it a shared mount of its own, unless it is one already.
 pub(super) fn prepare(folder: &Path) -> Result<()> {
-    match nix::unistd::mkdir(folder, Mode::from_bits_truncate(0o755)) {
-        Err(Errno::EEXIST) => {}
-        made => made.doing(|| format!("mkdir {} failed", folder.display()))?,
-    }
+    ensure(folder)?;
     let open = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let turnstile = nix::fcntl::open(folder, open, Mode::empty())
         .map(File::from)

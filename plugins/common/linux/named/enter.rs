@@ -3,8 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "only a thread that becomes a program stays in a namespace")]
 
 use super::program;
-use super::{Doing, Error, Name, Result, vrf};
-use nix::errno::Errno;
+use super::{Doing, Error, Name, Result, bind, vrf};
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -48,8 +47,11 @@ pub fn exec(name: &Name, command: &Command, shrug: &mut dyn FnMut(Error)) -> Not
     NotRun::NotExecuted(Error { doing: format!("exec of \"{}\" failed", command.program.display()), errno })
 }
 
-/// Moves this thread, and whatever it becomes, into the namespace and into mounts of its own.
-fn enter(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
+/// Moves this thread, and whatever it starts or becomes, into the namespace and into mounts of its own, for good. What
+/// can be done without goes to `shrug`.
+///
+/// The calling thread should be the only one. After a failure it may be in the namespace already.
+pub fn enter(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
     let namespace = nix::fcntl::open(&name.file(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .doing(|| format!("Cannot open network namespace \"{name}\""))?;
     setns(&namespace, CloneFlags::CLONE_NEWNET)
@@ -85,9 +87,4 @@ fn show_in_etc(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
         bind(&entry.path(), &Path::new("/etc").join(entry.file_name())).unwrap_or_else(&mut *shrug);
     }
     Ok(())
-}
-
-fn bind(source: &Path, target: &Path) -> Result<()> {
-    let bound: Result<(), Errno> = mount(Some(source), target, Some("none"), MsFlags::MS_BIND, None::<&str>);
-    bound.doing(|| format!("Bind {} -> {} failed", source.display(), target.display()))
 }
