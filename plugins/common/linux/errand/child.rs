@@ -54,6 +54,14 @@ fn work(task: &Task<'_>) -> ! {
             libc::send(task.line.as_raw_fd(), b".".as_ptr().cast(), 1, libc::MSG_NOSIGNAL);
         },
     }
+    if task.order.is_none() {
+        // Whoever closes a conversation keeps everybody else from changing rules while the kernel makes it wait
+        // (`nft_rcv_nl_event` in nf_tables_api.c). So the same is waited for here before: the first grace period may have begun
+        // before that of the rules, the second ends after it (`synchronize_rcu` in kernel/sched/membarrier.c). Where the
+        // kernel has no such call the conversation is closed at once.
+        grace_period();
+        grace_period();
+    }
     let mut nothing = 0_u8;
     // SAFETY: one byte of our own. The parent never says anything.
     while unsafe { libc::read(task.line.as_raw_fd(), (&raw mut nothing).cast(), 1) } == -1
@@ -66,4 +74,9 @@ fn work(task: &Task<'_>) -> ! {
 fn close_range(first: libc::c_uint, last: libc::c_uint) {
     // SAFETY: closes descriptors of the child alone, none of which is used by it again.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+fn grace_period() {
+    // SAFETY: has no arguments but its kind, and changes nothing.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }
