@@ -4,6 +4,7 @@
 mod configuration;
 mod derivation;
 mod explain;
+mod inventory;
 mod lifecycle;
 mod memory;
 mod networks;

@@ -1,9 +1,8 @@
 //! The leases of a folder as text and as JSON. Pure.
 
-use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use cni::plain::plain;
+use cni::plain::{plain, table};
 use serde_json::{Value, json};
 
 use crate::boot::Age;
@@ -12,20 +11,8 @@ use crate::store::look::{Look, Seen};
 
 /// A line for each lease under a heading.
 pub(super) fn text(look: &Look, now: SystemTime) -> String {
-    let head = ["ADDRESS", "CONTAINER", "INTERFACE", "AGE", "BOOT"].map(String::from);
-    let rows: Vec<[String; 5]> =
-        std::iter::once(head).chain(look.leases.iter().map(|seen| row(seen, now))).collect();
-    let length = |cell: &String| cell.chars().count();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(length).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
+    let head = ["ADDRESS", "CONTAINER", "INTERFACE", "AGE", "BOOT"];
+    table(head, look.leases.iter().map(|seen| row(seen, now)))
 }
 
 fn row(seen: &Seen, now: SystemTime) -> [String; 5] {

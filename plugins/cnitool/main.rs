@@ -8,6 +8,7 @@
 //! - [`tree`]: calls within calls
 //! - [`trace`]: the same with everything that was said; [`relay`]: what stands in a plugin's place meanwhile;
 //!   [`recording`]: what is written down; [`replay`]: doing that again; [`progress`]: what takes so long
+//! - [`inventory`]: networks, attachments and leases
 //! - [`restore`]: rules that somebody has flushed
 //! - [`validate`]: what is wrong with configurations
 //! - [`version`]: which versions plugins speak
@@ -16,6 +17,7 @@
 
 mod asked;
 mod explain;
+mod inventory;
 mod operation;
 mod page;
 mod pretty;
@@ -88,6 +90,7 @@ fn perform(verb: &str, typed: &ArgMatches) -> Result<bool> {
         "restore" => restore(typed.get_flag("dry-run"), as_json).map(|()| true),
         "validate" => validate(typed, as_json),
         "explain" => explain(typed, as_json).map(|()| true),
+        "list" => list(typed, as_json),
         "trace" => trace(typed, as_json),
         "replay" => replay(typed, as_json),
         "version" => version(typed, as_json).map(|()| true),
@@ -106,6 +109,16 @@ fn run(verb: &str, typed: &ArgMatches) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether everything could be looked at is the answer.
+fn list(typed: &ArgMatches, as_json: bool) -> Result<bool> {
+    let environment = Environment::of_this_process()?;
+    let network = Some(asked::network(typed)).filter(|network| !network.is_empty());
+    let inventory = inventory::look(&environment.conf, network)?;
+    inventory.faults.iter().for_each(|fault| complain(&format!("Warning: {fault}")));
+    say::either(as_json, || inventory.text(), || inventory.json())?;
+    Ok(inventory.faults.is_empty())
 }
 
 /// Whether the operation succeeded is the answer: its error is told behind the tree, or in it.

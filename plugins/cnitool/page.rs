@@ -45,6 +45,10 @@ Tells what each plugin of a network would be told: its program, its variables, a
 version, the arguments of its capabilities (CAP_ARGS) and the place of the result before it; and whom it asks for addresses.
 Nothing is run. For check and del it is what is remembered of the add. Where no NETNS is named, one is made up.";
 
+const LIST: &str = "\
+Shows the networks in NETCONFPATH, the attachments that cnitool, or another runtime on libcni's cache, remembers, and whether the
+kernel still has them, and the leases of host-local. With a NETWORK, what there is of that. Changes nothing.";
+
 const TRACE: &str = "\
 Does what VERB says, and prints every call of a plugin as a tree, with the calls within it: stdin, stdout, stderr, exit status and
 time. For that a folder with links to cnitool stands before CNI_PATH meanwhile, so that it meets whatever is called along CNI_PATH,
@@ -80,6 +84,7 @@ pub(super) fn command() -> Command {
         .subcommand(of_a_network("status", "Ask whether a network is ready for add").arg(netns()))
         .subcommand(validate())
         .subcommand(explain())
+        .subcommand(list())
         .subcommand(trace())
         .subcommand(replay())
         .subcommand(version())
@@ -149,6 +154,10 @@ fn explain() -> Command {
         .long_about(EXPLAIN)
         .arg(netns())
         .arg(verb().long("verb").default_value("add").help("what would be asked of the plugins"))
+}
+
+fn list() -> Command {
+    Command::new("list").about("Show networks, attachments and leases").long_about(LIST).arg(network())
 }
 
 fn trace() -> Command {

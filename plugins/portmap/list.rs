@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cni::call::Owner;
 use cni::error::{Code, Error, OrFail, Result};
+use cni::plain::{plain, table};
 use linux::nft::object::Element;
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ pub fn page(words: &[String]) -> Result<String> {
     rows.sort();
     match is_json {
         true => serde_json::to_string_pretty(&rows).map(|text| text + "\n").doing(|| "write JSON".into()),
-        false => Ok(table(&rows)),
+        false => Ok(columns(&rows)),
     }
 }
 
@@ -105,26 +106,14 @@ fn owner(element: &Element) -> [String; 3] {
     [network, container, ifname]
 }
 
-fn table(rows: &[Row]) -> String {
-    let head = ["HOST", "PROTOCOL", "CONTAINER", "NETWORK", "INTERFACE", "ID"].map(String::from);
+fn columns(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
         let host = std::net::SocketAddr::new(row.host_ip, row.host_port).to_string();
         let condition = if row.condition.is_some() { " (conditional)" } else { "" };
         let container = std::net::SocketAddr::new(row.container_ip, row.container_port).to_string();
-        let [protocol, network] = [&row.protocol, &row.network].map(Clone::clone);
-        [host + condition, protocol, container, network, row.ifname.clone(), row.container.clone()]
+        let [protocol, network, ifname, id] =
+            [&row.protocol, &row.network, &row.ifname, &row.container].map(|cell| plain(cell));
+        [host + condition, protocol, container, network, ifname, id]
     });
-    let lines: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
-    let mut widths = [0; 6];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let written = lines.iter().map(|line| {
-        let cells: Vec<String> =
-            line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    });
-    written.collect()
+    table(["HOST", "PROTOCOL", "CONTAINER", "NETWORK", "INTERFACE", "ID"], cells)
 }

@@ -228,6 +228,21 @@ fn a_plugin_that_does_not_speak_the_version_and_parts_beside_the_list_are_told()
     });
 }
 
+#[test]
+fn the_configurations_to_copy_have_nothing_to_be_warned_of() {
+    lab_with(&[Need::Ours("tools")], |host| {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/conf")).unwrap();
+        let files = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
+        let files: Vec<String> = files.filter(|file| file.ends_with(".conflist")).collect();
+        let words: Vec<&str> = std::iter::once("--strict").chain(files.iter().map(String::as_str)).collect();
+        let outcome = validate(host, &words);
+        assert!(
+            outcome.succeeded() && outcome.stdout().matches(": ok\n").count() == files.len(),
+            "{outcome}"
+        );
+    });
+}
+
 /// The keys are asked of the types that the plugins read; this holds the programs to it: a value of the wrong type is refused
 /// at every key that validate knows.
 #[test]

@@ -41,6 +41,23 @@ pub fn plain_lines(text: &str) -> String {
     shown
 }
 
+/// Rows in columns below their headings, each a line. What is in them is plain already.
+pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Neither a control character nor one that changes how its neighbours look (U+202E writes from right to left).
 fn is_visible(c: char) -> bool {
     matches!(c, '\\' | '\'' | '"') || c.escape_debug().len() == 1
@@ -65,6 +82,12 @@ mod tests {
         ] {
             assert_eq!(plain(text), shown);
         }
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let rows = [["é".into(), "x".into()], ["longer".into(), String::new()]];
+        assert_eq!(table(["A", "B"], rows), "A       B\né       x\nlonger\n");
     }
 
     #[test]

@@ -139,6 +139,16 @@ impl Cache {
     /// # Errors
     /// Code 5 when the folder cannot be read; one that is not there holds nothing.
     pub fn of_network(&self, network: &NetworkName) -> Result<Vec<Record>> {
+        let mut records = self.all()?;
+        records.retain(|record| record.attachment.network == *network);
+        Ok(records)
+    }
+
+    /// Every attachment, in the order of the files' names. Torn and foreign files are passed over.
+    ///
+    /// # Errors
+    /// As [`Cache::of_network`].
+    pub fn all(&self) -> Result<Vec<Record>> {
         let folder = self.results();
         let unreadable = || format!("read the folder {}", folder.display());
         let entries = match fs::read_dir(&folder) {
@@ -151,7 +161,7 @@ impl Cache {
             let Ok(Some(written)) = read(&path) else { continue };
             let Some(attachment) = written.attachment() else { continue };
             // Also passes over a record that is only just being written, under another name.
-            if attachment.network == *network && self.file(&attachment) == path {
+            if self.file(&attachment) == path {
                 records.push((path, written.into_record(attachment)));
             }
         }
