@@ -17,6 +17,8 @@
 
 #[path = "../side_by_side/figures.rs"]
 mod figures;
+#[path = "../side_by_side/orphans.rs"]
+mod orphans;
 mod pod;
 mod table;
 #[path = "../side_by_side/weigh.rs"]
@@ -80,6 +82,7 @@ fn run(args: &[String]) -> Result<()> {
 fn compare(rounds: usize) -> Result<()> {
     let scale = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("weigh");
     weigh::compile("weigh.c", &scale, &["-static"])?;
+    orphans::adopt()?;
     tool("mount", "-t tmpfs tmpfs /run")?;
     for candidate in Candidate::ALL {
         tool("ip", &format!("netns add {}", candidate.node()))?;
@@ -107,8 +110,9 @@ fn compare(rounds: usize) -> Result<()> {
                     let first = (round + usize::from(number)) % candidates.len();
                     for &candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
                         let costs = Pod::new(candidate, number).weigh(&scale, verb)?;
+                        let rest = orphans::end()?;
                         if round > 0 {
-                            table.note(verb, crowd, candidate, &costs);
+                            table.note(verb, crowd, candidate, &costs, rest);
                         }
                         sleep(if verb == Verb::Del { AFTER_DEL } else { AFTER_ADD });
                     }

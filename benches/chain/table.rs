@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::figures::{Row, machine};
+use crate::orphans::Rest;
 use crate::pod::{CHAIN, Candidate, Verb};
 use crate::weigh::Cost;
 
@@ -16,7 +17,7 @@ type Target = (&'static str, f64, fn(&Table) -> f64);
 const TARGETS: [Target; 5] = [
     ("chain ADD, wall / Go", 0.1, |table| table.against_go(Verb::Add, |row| row.wall)),
     ("chain ADD, CPU / Go", 0.1, |table| table.against_go(Verb::Add, |row| row.cpu)),
-    ("chain DEL, wall / Go", 0.25, |table| table.against_go(Verb::Del, |row| row.wall)),
+    ("chain DEL, wall / Go", 0.1, |table| table.against_go(Verb::Del, |row| row.wall)),
     ("chain ADD beside 1,000 pods, wall / beside none", 1.3, |table| table.against_none(Verb::Add)),
     ("chain DEL beside 1,000 pods, wall / beside none", 1.3, |table| table.against_none(Verb::Del)),
 ];
@@ -24,13 +25,14 @@ const TARGETS: [Target; 5] = [
 pub(crate) struct Table {
     sums: BTreeMap<Key, Vec<Cost>>,
     parts: BTreeMap<(Key, &'static str), Vec<Cost>>,
+    rests: BTreeMap<Key, Vec<Rest>>,
     head: String,
 }
 
 impl Table {
     pub(crate) fn new(samples: usize) -> Result<Table> {
         let head = format!("{}, {samples} runs of each", machine()?);
-        Ok(Table { sums: BTreeMap::new(), parts: BTreeMap::new(), head })
+        Ok(Table { sums: BTreeMap::new(), parts: BTreeMap::new(), rests: BTreeMap::new(), head })
     }
 
     pub(crate) fn note(
@@ -39,8 +41,10 @@ impl Table {
         crowd: u16,
         candidate: Candidate,
         costs: &[(&'static str, Cost)],
+        rest: Rest,
     ) {
         let key = (verb, crowd, candidate);
+        self.rests.entry(key).or_default().push(rest);
         let total = |of: fn(&Cost) -> Duration| costs.iter().map(|(_, cost)| of(cost)).sum();
         let peak = costs.iter().map(|(_, cost)| cost.peak).max().unwrap_or_default();
         let sum = Cost { wall: total(|cost| cost.wall), cpu: total(|cost| cost.cpu), peak };
@@ -53,10 +57,10 @@ impl Table {
     pub(crate) fn print(&self) {
         println!("{}.\n", self.head);
         println!(
-            "| | pods there | | wall, ms (p10–p90) | CPU, ms | peak, MB | wall / Go | CPU / Go | wall of {} |",
+            "| | pods there | | wall, ms (p10–p90) | CPU, ms | peak, MB | wall / Go | CPU / Go | wall of {} | after the answer, ms (CPU) |",
             CHAIN.join(", ")
         );
-        println!("|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         self.sums.keys().for_each(|key| self.print_row(*key));
         println!("\n| target | at most | measured | |\n|---|---|---|---|");
         for (what, at_most, figure) in TARGETS {
@@ -78,7 +82,7 @@ impl Table {
             format!("{:.1}", Row::of(costs).wall)
         };
         println!(
-            "| {} | {crowd} | {} | {:.1} ({:.1}–{:.1}) | {:.1} | {:.1} | {} | {} | {} |",
+            "| {} | {crowd} | {} | {:.1} ({:.1}–{:.1}) | {:.1} | {:.1} | {} | {} | {} | {} |",
             verb.word(),
             candidate.title(),
             it.wall,
@@ -89,7 +93,14 @@ impl Table {
             against(it.wall, go.wall),
             against(it.cpu, go.cpu),
             CHAIN.iter().map(part).collect::<Vec<_>>().join(", "),
+            self.rest(key),
         );
+    }
+
+    /// What an ADD of ours and the Go plugins leave is nothing.
+    fn rest(&self, key: Key) -> String {
+        let rests = self.rests.get(&key).map_or(&[][..], Vec::as_slice);
+        Rest::medians(rests).map_or_else(String::new, |(wall, cpu)| format!("{wall:.1} ({cpu:.1})"))
     }
 
     /// On an empty node.

@@ -28,6 +28,7 @@
 mod candidate;
 mod crowd;
 mod figures;
+mod orphans;
 mod request;
 mod table;
 mod weigh;
@@ -85,6 +86,7 @@ fn run(args: &[String]) -> Result<()> {
     if !inside {
         return weigh::enter(asked);
     }
+    orphans::adopt()?;
     let world = World::build(POOL)?;
     match samples {
         Some(count) => compare(&world, count),
@@ -124,8 +126,9 @@ fn sweep(world: &World, work: Work, candidates: &[Candidate], round: usize, tabl
                 let container = Container::of(candidate, work, number);
                 let invocation = world.ask(candidate, &Network::of(work, candidate), verb, &container);
                 let (_, cost) = world.weigh(candidate, &invocation)?;
+                let rest = orphans::end()?;
                 if round > 0 {
-                    table.note(work, verb, candidate, cost);
+                    table.note(work, verb, candidate, cost, rest);
                 }
                 sleep(if verb == Verb::Del && work.makes_links() { AFTER_DEL } else { AFTER_ADD });
             }

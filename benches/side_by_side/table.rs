@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::candidate::{CANDIDATES, Candidate, Verb, Work};
 use crate::figures::{Row, machine};
+use crate::orphans::Rest;
 use crate::weigh::Cost;
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ struct Target {
 }
 
 /// What the project promises.
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     Target {
         what: "bridge + host-local ADD, wall / kernel",
         at_most: 2.0,
@@ -28,6 +29,11 @@ const TARGETS: [Target; 9] = [
         what: "bridge + host-local ADD, CPU / Go",
         at_most: 0.2,
         figure: |table| table.against(Work::Bridge, Candidate::Go, |row| row.cpu),
+    },
+    Target {
+        what: "bridge + host-local DEL, wall, ms",
+        at_most: 3.0,
+        figure: |table| table.row(Work::Bridge, Verb::Del, Candidate::Ours).wall,
     },
     Target {
         what: "loopback ADD, wall / Go",
@@ -59,15 +65,24 @@ const TARGETS: [Target; 9] = [
 
 pub(crate) struct Table {
     costs: BTreeMap<(Work, Verb, Candidate), Vec<Cost>>,
+    /// What our DELs have left to a child process.
+    rests: Vec<Rest>,
     head: String,
 }
 
 impl Table {
     pub(crate) fn new(samples: usize) -> Result<Table> {
-        Ok(Table { costs: BTreeMap::new(), head: format!("{}, {samples} runs of each", machine()?) })
+        Ok(Table {
+            costs: BTreeMap::new(),
+            rests: Vec::new(),
+            head: format!("{}, {samples} runs of each", machine()?),
+        })
     }
 
-    pub(crate) fn note(&mut self, work: Work, verb: Verb, candidate: Candidate, cost: Cost) {
+    pub(crate) fn note(&mut self, work: Work, verb: Verb, candidate: Candidate, cost: Cost, rest: Rest) {
+        if (verb, candidate) == (Verb::Del, Candidate::Ours) && work.makes_links() {
+            self.rests.push(rest);
+        }
         self.costs.entry((work, verb, candidate)).or_default().push(cost);
     }
 
@@ -79,6 +94,11 @@ impl Table {
             for &verb in work.verbs() {
                 CANDIDATES.into_iter().for_each(|candidate| self.print_row(work, verb, candidate));
             }
+        }
+        if let Some((wall, cpu)) = Rest::medians(&self.rests) {
+            println!(
+                "\nAfter a DEL of Jackfield is answered, a child process sits through {wall:.1} ms of the kernel's, with {cpu:.1} ms of CPU."
+            );
         }
         println!("\n| target | at most | measured | |\n|---|---|---|---|");
         for Target { what, at_most, figure } in TARGETS {
