@@ -81,6 +81,9 @@ pod red ping -c 2 -i 0.2 -W 2 "$blue4"
 pod red ping -c 2 -i 0.2 -W 2 "$blue6"
 pod red ping -c 1 -W 2 -q 10.22.0.1
 
+say 'The picture: who is wired to whom'
+run netns graph "${pods[@]}"
+
 say 'CHECK compares the kernel with what ADD answered'
 run cnitool check jackfield /run/netns/red
 echo 'red is as it should be'

@@ -162,6 +162,9 @@ fn the_demo_shows_two_pods_that_reach_each_other_and_leaves_nothing() {
         assert!(said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
         assert_eq!(text.lines().last(), Some("nothing: no namespace, no link, no lease"));
         assert_eq!(text.matches(" 0% packet loss").count(), 3, "{text}");
+        let drawn =
+            ["⇄ eth0 in red  network jackfield container ", "⇄ eth0 in blue  network jackfield container "];
+        assert!(drawn.iter().all(|line| text.contains(line)), "{text}");
         before.same_as(&host.snapshot(), &[Shared::Forwarding]);
     });
 }

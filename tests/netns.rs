@@ -17,6 +17,7 @@ mod list;
 mod monitor;
 mod mounts;
 mod others;
+mod pictures;
 mod privileges;
 mod processes;
 mod terminal;

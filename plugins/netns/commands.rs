@@ -186,6 +186,7 @@ names, only these and this process's own. What may not be entered is shown with 
 Examples:
   netns graph                          as a tree
   netns graph --routes red blue        two namespaces, and where their packets go
+  netns graph --format svg >graph.svg  for a browser
   netns -p graph --format json | jq '.namespaces[] | select(.processes == 0).names'",
     deed: Deed::Read { arguments: graph::arguments, perform: graph::graph },
 };

@@ -12,13 +12,13 @@ use crate::lab::world::{Feature, Need};
 use crate::lab::{conf, lab, lab_with};
 
 /// What the program answers to these words.
-fn drawn(host: &Host, words: &[&str]) -> String {
+pub(super) fn drawn(host: &Host, words: &[&str]) -> String {
     let outcome = Call::of(host.program("netns"), &[&["graph"], words].concat()).run();
     assert!(outcome.succeeded() && outcome.stderr().is_empty(), "{outcome}");
     outcome.stdout()
 }
 
-fn document(host: &Host, words: &[&str]) -> Value {
+pub(super) fn document(host: &Host, words: &[&str]) -> Value {
     serde_json::from_str(&drawn(host, &[&["--format", "json"], words].concat())).expect("JSON")
 }
 
@@ -38,7 +38,7 @@ fn link<'a>(document: &'a Value, whose: &str, name: &str) -> &'a Value {
 }
 
 /// A bridge with two pods, one of which has a bridge and a pod of its own; a pair within the host, one between pods, a macvlan.
-const WORLD: &str = "
+pub(super) const WORLD: &str = "
     ip link add br0 type bridge; ip addr add 10.7.0.1/24 dev br0; ip link set br0 up
     for n in red blue deep; do ip netns add $n; ip -n $n link set lo up; done
     ip link add veth-red mtu 1400 type veth peer name eth0 mtu 1400 netns red
@@ -192,7 +192,7 @@ fn routes_are_drawn_on_demand_and_only_the_named_ones_on_request() {
         );
         let tree = drawn(host, &["red", "--routes"]);
         assert!(tree.contains("├─ default  via 10.7.0.1  dev eth0\n"), "{tree}");
-        assert!(tree.contains("⇄ link 2 in a namespace that is not seen (id "), "{tree}");
+        assert!(tree.contains("⇄ link 2 in an unseen namespace (id "), "{tree}");
 
         let unknown = Call::of(host.program("netns"), &["graph", "red", "nope"]).run();
         assert_eq!(unknown.status().code(), Some(1));
@@ -243,7 +243,7 @@ fn a_namespace_that_nobody_names_or_inhabits_is_not_seen_and_its_pairs_say_so() 
         assert_eq!((peer.get("namespace"), peer.get("link")), (None, None));
         assert_eq!(peer["index"], host.link("veth-red").unwrap()["link_index"]);
         assert_eq!(peer["nsid"], host.link("veth-red").unwrap()["link_netnsid"]);
-        assert!(drawn(host, &[]).contains("in a namespace that is not seen"));
+        assert!(drawn(host, &[]).contains("in an unseen namespace"));
 
         // A process in it will do.
         let mut sleeper = Command::new("nsenter");
@@ -288,7 +288,7 @@ fn namespaces_that_come_and_go_meanwhile_disturb_nothing() {
 }
 
 /// A link's name with an escape sequence and what is not UTF-8, a namespace's with all that means something somewhere.
-const ODD: &str = r#"
+pub(super) const ODD: &str = r#"
     ip netns add "$(printf 'a\033[31m"<&>\n\\]}\377')"; ip netns add "$(printf 'right\342\200\256left')"
     ip link add "$(printf 'x\033[2J\377"<&')" type bridge; ip link set lo alias "$(printf '\033]0;title\007\376')""#;
 

@@ -1,8 +1,8 @@
 //! The picture for programs; docs/netns.md describes it. Texts that are not UTF-8 are there twice: readable, with U+FFFD for
 //! what cannot be read, and as hexadecimal digits of their bytes.
 
-use super::model::{Far, Graph, Inside, Link, Namespace, Place};
-use super::tree::macvlan_mode;
+use super::model::{self, Far, Graph, Inside, Link, Namespace, Place};
+use super::words;
 use linux::link::Stacked;
 use linux::vlan::VlanId;
 use plugins::attachment::mark::Mark;
@@ -137,17 +137,6 @@ pub(super) fn json(graph: &Graph, pretty: bool) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The id of a namespace within one picture.
-pub(super) fn namespace_id(at: usize) -> String {
-    format!("n{at}")
-}
-
-/// The id of a link within one picture: its namespace's, and its index in there.
-pub(super) fn link_id(graph: &Graph, place: Place) -> Option<String> {
-    let index = graph.link(place)?.kernel.index;
-    Some(format!("{}_{index}", namespace_id(place.namespace)))
-}
-
 fn namespace(graph: &Graph, at: usize) -> Option<NamespaceObject<'_>> {
     let namespace = graph.namespaces.get(at)?;
     let names = || namespace.names.iter().map(|name| name.as_bytes());
@@ -158,7 +147,7 @@ fn namespace(graph: &Graph, at: usize) -> Option<NamespaceObject<'_>> {
     };
     let links = 0..namespace.links().len();
     Some(NamespaceObject {
-        id: namespace_id(at),
+        id: model::namespace_id(at),
         names: names().map(lossy).collect(),
         names_bytes: odd.iter().any(Option::is_some).then_some(odd),
         host: namespace.host,
@@ -188,12 +177,12 @@ fn link(graph: &Graph, place: Place) -> Option<LinkObject<'_>> {
             let protocol = if protocol == 0x88a8 { "802.1ad" } else { "802.1Q" };
             (Some(VlanObject { id, protocol }), None)
         }
-        Some(Stacked::Macvlan(mode)) => (None, Some(macvlan_mode(mode))),
+        Some(Stacked::Macvlan(mode)) => (None, Some(words::macvlan_mode(mode))),
         None => (None, None),
     };
     let master = kernel.master.and_then(|master| own.position(master));
     Some(LinkObject {
-        id: link_id(graph, place),
+        id: graph.link_id(place),
         index: kernel.index,
         name: lossy(link.bytes()),
         name_bytes: hexadecimal(link.bytes()),
@@ -204,7 +193,7 @@ fn link(graph: &Graph, place: Place) -> Option<LinkObject<'_>> {
         mtu: kernel.mtu,
         mac: kernel.mac.map(|mac| mac.to_string()),
         addresses: link.addresses.iter().map(|address| address.net.to_string()).collect(),
-        master: master.and_then(|link| link_id(graph, Place { link, ..place })),
+        master: master.and_then(|link| graph.link_id(Place { link, ..place })),
         peer,
         parent,
         vlan,
@@ -230,11 +219,16 @@ fn far(graph: &Graph, link: &Link) -> Option<FarObject> {
     let (namespace, far) = match link.far {
         Far::Nowhere | Far::Unseen => (None, None),
         Far::Closed(at) => (Some(at), None),
-        Far::Link(place) => (Some(place.namespace), link_id(graph, place)),
+        Far::Link(place) => (Some(place.namespace), graph.link_id(place)),
     };
     let kernel = &link.kernel;
     let index = kernel.peer?;
-    Some(FarObject { index, nsid: kernel.peer_nsid, namespace: namespace.map(namespace_id), link: far })
+    Some(FarObject {
+        index,
+        nsid: kernel.peer_nsid,
+        namespace: namespace.map(model::namespace_id),
+        link: far,
+    })
 }
 
 fn route(graph: &Graph, namespace: usize, route: &linux::route::Route) -> RouteObject {
@@ -243,7 +237,7 @@ fn route(graph: &Graph, namespace: usize, route: &linux::route::Route) -> RouteO
     RouteObject {
         destination: route.dst.to_string(),
         gateway: route.gateway.map(|it| it.to_string()),
-        link: link.and_then(|place| link_id(graph, place)),
+        link: link.and_then(|place| graph.link_id(place)),
         metric: route.priority,
         source: route.source.map(|it| it.to_string()),
     }

@@ -5,6 +5,7 @@ use linux::address::Address;
 use linux::census::Identity;
 use linux::route::Route;
 use linux::vlan::Vlans;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -74,7 +75,48 @@ pub(super) struct Place {
     pub(super) link: usize,
 }
 
+/// The id of a namespace within one picture.
+pub(super) fn namespace_id(at: usize) -> String {
+    format!("n{at}")
+}
+
+/// What joins two things that are both drawn.
+pub(super) struct Wire {
+    pub(super) from: Place,
+    pub(super) to: Far,
+    /// The two are equals; otherwise `from` is on top of `to`.
+    pub(super) pair: bool,
+}
+
 impl Graph {
+    /// The id of a link within one picture: its namespace's, and its index in there.
+    pub(super) fn link_id(&self, place: Place) -> Option<String> {
+        let index = self.link(place)?.kernel.index;
+        Some(format!("{}_{index}", namespace_id(place.namespace)))
+    }
+
+    /// All wires, each once.
+    pub(super) fn wires(&self) -> Vec<Wire> {
+        let mut wires = Vec::new();
+        for (namespace, it) in self.namespaces.iter().enumerate() {
+            for (link, it) in it.links().iter().enumerate() {
+                let (from, pair) = (Place { namespace, link }, it.is_pair());
+                let told_by_other = match it.far {
+                    Far::Nowhere | Far::Unseen => continue,
+                    Far::Closed(_) => false,
+                    Far::Link(other) => {
+                        let back = self.link(other).map(|other| other.far) == Some(Far::Link(from));
+                        pair && back && other < from
+                    }
+                };
+                if !told_by_other {
+                    wires.push(Wire { from, to: it.far, pair });
+                }
+            }
+        }
+        wires
+    }
+
     pub(super) fn link(&self, place: Place) -> Option<&Link> {
         self.namespaces.get(place.namespace)?.links().get(place.link)
     }
@@ -125,26 +167,25 @@ impl Namespace {
         self.links().iter().position(|link| link.kernel.index == index)
     }
 
-    /// The position of the link that this one is drawn under: the bridge that it is a port of, or the link that it is on
-    /// top of. None where that is a circle, as a namespace that changes while it is read can show it.
-    pub(super) fn above(&self, link: usize) -> Option<usize> {
-        let mut at = link;
-        for _ in 0..self.links().len() {
-            match self.step_up(at) {
-                Some(up) => at = up,
-                None => return self.step_up(link),
-            }
+    /// What is drawn below each link, and, under none, what is below no other: ports are below their bridge, links on top of
+    /// another below that one. A circle, as a namespace that changes while it is read can show it, is below nothing.
+    pub(super) fn below(&self) -> BTreeMap<Option<usize>, Vec<usize>> {
+        let positions: HashMap<u32, usize> =
+            self.links().iter().enumerate().map(|(at, link)| (link.kernel.index, at)).collect();
+        let step_up = |at: usize| {
+            let link = self.links().get(at)?;
+            let master = link.kernel.master.and_then(|master| positions.get(&master).copied());
+            master.or(match link.far {
+                Far::Link(below) if !link.is_pair() && link.kernel.peer_nsid.is_none() => Some(below.link),
+                _ => None,
+            })
+        };
+        let mut all = BTreeMap::<Option<usize>, Vec<usize>>::new();
+        for at in 0..self.links().len() {
+            let ends = std::iter::successors(Some(at), |at| step_up(*at)).nth(self.links().len()).is_none();
+            all.entry(if ends { step_up(at) } else { None }).or_default().push(at);
         }
-        None
-    }
-
-    fn step_up(&self, link: usize) -> Option<usize> {
-        let link = self.links().get(link)?;
-        let master = link.kernel.master.and_then(|master| self.position(master));
-        master.or(match link.far {
-            Far::Link(below) if !link.is_pair() && link.kernel.peer_nsid.is_none() => Some(below.link),
-            _ => None,
-        })
+        all
     }
 }
 

@@ -1,0 +1,396 @@
+//! Places the cards of an island: the middle is column 0, those on its right are 1, 2, …, those on its left -1, -2, ….
+
+use super::super::model::Graph;
+use super::card::{Card, End, Sides};
+use super::gutters::{self, Path};
+use super::islands::{Island, Member};
+use super::{Area, Joint};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// An island as it is drawn, at the origin.
+pub(super) struct Drawn {
+    pub(super) w: i32,
+    pub(super) h: i32,
+    pub(super) cards: Vec<Card>,
+    pub(super) paths: Vec<Path>,
+}
+
+impl Drawn {
+    pub(super) fn shift(&mut self, x: i32, y: i32) {
+        self.cards.iter_mut().for_each(|card| card.shift(x, y));
+        self.paths.iter_mut().for_each(|path| path.shift(x, y));
+    }
+}
+
+/// Between two cards of a column.
+const GAP: i32 = 22;
+
+/// A column that would be higher than this is made two, one on each side of the middle.
+const TALL: i32 = 640;
+
+/// Where both together would be higher than this, each side has a second column.
+const VERY_TALL: i32 = 2400;
+
+/// Two ends at nearly the same height, and no wire between them, would look joined.
+const CLEAR: i32 = 6;
+
+/// Draws an island.
+pub(super) fn arrange(graph: &Graph, island: &Island, joints: &[Joint]) -> Drawn {
+    let mut columns: BTreeMap<usize, i32> =
+        island.members.iter().map(|member| (member.namespace, member.depth)).collect();
+    let mut cards: BTreeMap<usize, Card> = BTreeMap::new();
+    for member in island.members.iter().skip(1) {
+        let sides = sides(joints, &columns, member.namespace);
+        let mut card =
+            Card::of(graph, member.namespace, &|link| sides.get(&link).copied().unwrap_or_default());
+        card.stack(0, &mut |_, least| least);
+        cards.insert(member.namespace, card);
+    }
+    for (namespace, column) in choose_columns(graph, island, &cards, joints) {
+        columns.insert(namespace, column);
+        if let Some(card) = cards.get_mut(&namespace).filter(|_| column < 0) {
+            card.flip();
+        }
+    }
+    let sides = sides(joints, &columns, island.root);
+    let mut root = Card::of(graph, island.root, &|link| sides.get(&link).copied().unwrap_or_default());
+    let mut builder = Builder::new(joints, &columns, cards);
+    builder.place_root(&mut root);
+    builder.place_outwards(&root);
+    builder.cards.insert(island.root, root);
+    builder.rise();
+    let cards: Vec<Card> = builder.cards.into_values().collect();
+    finish(cards, &columns, joints)
+}
+
+/// On which sides the links of a namespace have wires. Within one column, a wire runs on the side of the middle; within the
+/// card itself, or where that is the middle, on the outer side.
+fn sides(
+    joints: &[Joint],
+    columns: &BTreeMap<usize, i32>,
+    namespace: usize,
+) -> HashMap<Option<usize>, Sides> {
+    let mut all = HashMap::<Option<usize>, Sides>::new();
+    for joint in joints {
+        let Some(gutter) = gutters::gutter_of(joint, columns) else { continue };
+        for end in joint.ends.iter().filter(|end| end.namespace == namespace) {
+            let sides = all.entry(end.link).or_default();
+            // Gutter n is on the right of column n.
+            match columns.get(&namespace).is_some_and(|column| *column <= gutter) {
+                true => sides.right = true,
+                false => sides.left = true,
+            }
+        }
+    }
+    all
+}
+
+/// Which namespaces do not stand where their number of steps from the middle puts them on the right. While there is room on
+/// the right, all do; then each family goes to the side that is lower; and where both are very high, leaves, which have one
+/// wire and that to the middle, stand in two columns by turns: the wire of an outer one passes between two inner ones.
+fn choose_columns(
+    graph: &Graph,
+    island: &Island,
+    cards: &BTreeMap<usize, Card>,
+    joints: &[Joint],
+) -> Vec<(usize, i32)> {
+    let height = |member: &Member| cards.get(&member.namespace).map_or(0, |card| card.area.h + GAP);
+    let highest = |members: &[&Member]| {
+        let mut columns = BTreeMap::<i32, i32>::new();
+        members.iter().for_each(|member| *columns.entry(member.depth).or_default() += height(member));
+        columns.into_values().max().unwrap_or(0)
+    };
+    let others: Vec<&Member> = island.members.iter().skip(1).collect();
+    let total = highest(&others);
+    if total <= TALL {
+        return Vec::new();
+    }
+    let two_deep = total > VERY_TALL && others.iter().all(|member| member.depth == 1);
+    let mut families = BTreeMap::<(Option<u32>, usize), Vec<&Member>>::new();
+    for member in others {
+        families.entry((bridge_of(graph, island, member, joints), member.family)).or_default().push(member);
+    }
+    let mut sides = [Side { sign: -1, ..Side::default() }, Side { sign: 1, ..Side::default() }];
+    let (mut chosen, mut last_bridge) = (Vec::new(), None);
+    for ((bridge, _), members) in families {
+        // Each bridge begins below the one before it.
+        if last_bridge.replace(bridge) != Some(bridge) {
+            let full = sides.iter().map(|side| side.full).max().unwrap_or(0);
+            sides.iter_mut().for_each(|side| (side.full, side.inner_before) = (full, false));
+        }
+        let leaf =
+            two_deep && members.len() == 1 && members.iter().all(|member| is_leaf(member.namespace, joints));
+        let Some(side) = sides.iter_mut().min_by_key(|side| (side.full, side.own)) else { continue };
+        let outer = leaf && side.inner_before;
+        side.inner_before = leaf && !outer;
+        side.own += highest(&members);
+        side.full += if outer { 0 } else { highest(&members) };
+        // A side that has room beside its last card takes the next one.
+        side.full -= if side.inner_before { 1 } else { 0 };
+        chosen.extend(members.iter().map(|member| {
+            let column = if outer { OUTER } else { member.depth };
+            (member.namespace, side.sign * column)
+        }));
+    }
+    chosen
+}
+
+/// The bridge that a member's family hangs on, by the first wire of that family to the middle; none for a wire by itself.
+fn bridge_of(graph: &Graph, island: &Island, member: &Member, joints: &[Joint]) -> Option<u32> {
+    let family: HashSet<usize> =
+        island.members.iter().filter(|it| it.family == member.family).map(|it| it.namespace).collect();
+    let to_middle = |joint: &Joint| {
+        let [a, b] = joint.ends;
+        match (a.namespace == island.root, b.namespace == island.root) {
+            (true, false) if family.contains(&b.namespace) => a.link,
+            (false, true) if family.contains(&a.namespace) => b.link,
+            _ => None,
+        }
+    };
+    let first = joints.iter().filter_map(to_middle).min()?;
+    graph.namespaces.get(island.root)?.links().get(first)?.kernel.master
+}
+
+/// One side of the middle, while it fills.
+#[derive(Default)]
+struct Side {
+    sign: i32,
+    /// How far down it is full.
+    full: i32,
+    /// The height of all its own.
+    own: i32,
+    /// The last family was a leaf in the inner column.
+    inner_before: bool,
+}
+
+/// The column of leaves whose wires pass another column.
+const OUTER: i32 = 2;
+
+/// Whether a namespace has one wire, whose other end has no other.
+fn is_leaf(namespace: usize, joints: &[Joint]) -> bool {
+    let ends = joints.iter().flat_map(|joint| joint.ends);
+    let mut own = joints.iter().filter(|joint| joint.ends.iter().any(|end| end.namespace == namespace));
+    match (own.next(), own.next()) {
+        (Some(joint), None) => {
+            let shared = |end: &End| ends.clone().filter(|other| other == end).count() > 1;
+            !joint.ends.iter().any(shared)
+        }
+        _ => false,
+    }
+}
+
+struct Builder<'a> {
+    joints: &'a [Joint],
+    columns: &'a BTreeMap<usize, i32>,
+    cards: BTreeMap<usize, Card>,
+    /// Where each end has its wires to, in order.
+    wires: HashMap<End, Vec<End>>,
+    joined: HashSet<(End, End)>,
+    placed: HashSet<usize>,
+    /// How far down each column is full.
+    full: BTreeMap<i32, i32>,
+    /// The heights of the ends that look into each gutter, from its left and from its right.
+    seen: BTreeMap<(i32, bool), Vec<(i32, End)>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        joints: &'a [Joint],
+        columns: &'a BTreeMap<usize, i32>,
+        cards: BTreeMap<usize, Card>,
+    ) -> Builder<'a> {
+        let mut wires = HashMap::<End, Vec<End>>::new();
+        let mut joined = HashSet::new();
+        for Joint { ends: [a, b], .. } in joints {
+            wires.entry(*a).or_default().push(*b);
+            wires.entry(*b).or_default().push(*a);
+            joined.extend([(*a, *b), (*b, *a)]);
+        }
+        let (placed, full, seen) = (HashSet::new(), BTreeMap::new(), BTreeMap::new());
+        Builder { joints, columns, cards, wires, joined, placed, full, seen }
+    }
+
+    fn column(&self, namespace: usize) -> i32 {
+        self.columns.get(&namespace).copied().unwrap_or(0)
+    }
+
+    /// Stacks the middle's chips, and beside each wire's end the card at its other end, so that the wire is straight.
+    fn place_root(&mut self, root: &mut Card) {
+        let namespace = root.namespace;
+        self.placed.insert(namespace);
+        root.stack(0, &mut |link, least| self.choose(End { namespace, link }, least));
+    }
+
+    /// The height of an end in the middle.
+    fn choose(&mut self, end: End, least: i32) -> i32 {
+        let there = self.waiting(end);
+        let mut first = BTreeMap::<i32, End>::new();
+        for other in &there {
+            first.entry(self.column(other.namespace)).or_insert(*other);
+        }
+        let mut y = least;
+        for (column, other) in &first {
+            let full = |column: &i32| self.full.get(column).copied().unwrap_or(0);
+            y = y.max(full(column) + self.offset(*other));
+            if column.abs() == OUTER {
+                y = y.max(full(&column.signum()) - GAP / 2);
+            }
+        }
+        if self.wires.contains_key(&end) {
+            while self.gutters(end).any(|(gutter, left)| self.is_close(y, end, (gutter, !left))) {
+                y += CLEAR;
+            }
+            self.look(end, y);
+        }
+        for (column, other) in &first {
+            self.put(*other, y - self.offset(*other));
+            if column.abs() == OUTER {
+                let inner = self.full.entry(column.signum()).or_default();
+                *inner = (*inner).max(y + GAP / 2);
+            }
+        }
+        for other in there {
+            self.put(other, 0);
+        }
+        y
+    }
+
+    /// The gutters that an end looks into, and whether it does so from the left.
+    fn gutters(&self, end: End) -> impl Iterator<Item = (i32, bool)> + use<'a> {
+        let (joints, columns) = (self.joints, self.columns);
+        let column = self.column(end.namespace);
+        let own = joints.iter().filter(move |joint| joint.ends.contains(&end));
+        own.filter_map(move |joint| gutters::gutter_of(joint, columns))
+            .map(move |gutter| (gutter, column <= gutter))
+    }
+
+    fn look(&mut self, end: End, y: i32) {
+        for into in self.gutters(end).collect::<Vec<_>>() {
+            self.seen.entry(into).or_default().push((y, end));
+        }
+    }
+
+    /// Whether somebody on that side of a gutter is nearly as high, and not joined to this end.
+    fn is_close(&self, y: i32, end: End, side: (i32, bool)) -> bool {
+        let others = self.seen.get(&side).map(Vec::as_slice).unwrap_or_default();
+        others
+            .iter()
+            .any(|(other_y, other)| (other_y - y).abs() < CLEAR && !self.joined.contains(&(end, *other)))
+    }
+
+    /// The other ends of an end's wires on cards that have no place yet.
+    fn waiting(&self, end: End) -> Vec<End> {
+        let others = self.wires.get(&end).map(Vec::as_slice).unwrap_or_default();
+        others.iter().filter(|other| !self.placed.contains(&other.namespace)).copied().collect()
+    }
+
+    /// How far below its card's upper edge an end is.
+    fn offset(&self, end: End) -> i32 {
+        let card = self.cards.get(&end.namespace);
+        let chip = card.and_then(|card| card.chip_of(end).map(|chip| chip.area.y - card.area.y));
+        chip.unwrap_or(0) + super::card::PLUG
+    }
+
+    /// Gives a card its place in its column: there, or below what is there already.
+    fn put(&mut self, end: End, top: i32) {
+        let namespace = end.namespace;
+        let column = self.column(namespace);
+        if !self.placed.insert(namespace) {
+            return;
+        }
+        let Some(card) = self.cards.get(&namespace) else { return };
+        let ends: Vec<(i32, End)> = card
+            .chips
+            .iter()
+            .map(|chip| End { namespace, link: chip.link })
+            .filter(|end| self.wires.contains_key(end))
+            .map(|end| (self.offset(end), end))
+            .collect();
+        let mut y = top.max(self.full.get(&column).copied().unwrap_or(0));
+        let clash = |y: i32| {
+            ends.iter().any(|(offset, end)| {
+                self.gutters(*end).any(|(gutter, left)| self.is_close(y + offset, *end, (gutter, !left)))
+            })
+        };
+        while clash(y) {
+            y += CLEAR;
+        }
+        for (offset, end) in ends {
+            self.look(end, y + offset);
+        }
+        if let Some(card) = self.cards.get_mut(&namespace) {
+            card.shift(0, y - card.area.y);
+            self.full.insert(column, card.area.y + card.area.h + GAP);
+        }
+    }
+
+    /// Places what is behind the neighbours of the middle, beside where its wires come from.
+    fn place_outwards(&mut self, root: &Card) {
+        let mut ring: Vec<End> = ends(root);
+        while !ring.is_empty() {
+            let mut next = Vec::new();
+            let mut around: Vec<usize> = ring
+                .iter()
+                .flat_map(|end| self.wires.get(end).cloned().unwrap_or_default())
+                .map(|end| end.namespace)
+                .collect();
+            let mut known = HashSet::new();
+            around.retain(|namespace| known.insert(*namespace));
+            around.sort_by_key(|namespace| self.cards.get(namespace).map(|card| (card.area.y, *namespace)));
+            for namespace in around {
+                let Some(card) = self.cards.get(&namespace) else { continue };
+                for end in ends(card) {
+                    let y = self
+                        .cards
+                        .get(&namespace)
+                        .and_then(|card| card.chip_of(end))
+                        .map_or(0, |chip| chip.area.y);
+                    for other in self.waiting(end) {
+                        let top = y + super::card::PLUG - self.offset(other);
+                        self.put(other, top);
+                        next.extend(self.cards.get(&namespace).map(ends).unwrap_or_default());
+                    }
+                }
+            }
+            ring = next;
+        }
+    }
+
+    /// Moves the whole up or down, so that it begins at 0.
+    fn rise(&mut self) {
+        let top = self.cards.values().map(|card| card.area.y).min().unwrap_or(0);
+        self.cards.values_mut().for_each(|card| card.shift(0, -top));
+    }
+}
+
+fn ends(card: &Card) -> Vec<End> {
+    card.chips.iter().map(|chip| End { namespace: card.namespace, link: chip.link }).collect()
+}
+
+/// Gives each column its width and its place, and draws the wires between them.
+fn finish(mut cards: Vec<Card>, columns: &BTreeMap<usize, i32>, joints: &[Joint]) -> Drawn {
+    let column = |card: &Card| columns.get(&card.namespace).copied().unwrap_or(0);
+    let mut widths = BTreeMap::<i32, i32>::new();
+    for card in &cards {
+        let width = widths.entry(column(card)).or_default();
+        *width = card.width().max(*width);
+    }
+    let gutters = gutters::plan(&cards, columns, joints);
+    let (mut x, mut places) = (0, BTreeMap::<i32, Area>::new());
+    // A wire within the outermost column runs outside of it.
+    let first = widths.keys().next().copied().unwrap_or(0);
+    x += gutters.width(first - 1);
+    for (column, w) in &widths {
+        places.insert(*column, Area { x, y: 0, w: *w, h: 0 });
+        let last = widths.keys().next_back() == Some(column);
+        x += w + if last { gutters.width(*column) } else { gutters.between(*column) };
+    }
+    for card in &mut cards {
+        if let Some(place) = places.get(&column(card)) {
+            card.spread(place.x, place.w);
+        }
+    }
+    let h = cards.iter().map(|card| card.area.y + card.area.h).max().unwrap_or(0);
+    let paths = gutters.draw(&cards, columns, joints);
+    Drawn { w: x, h, cards, paths }
+}
