@@ -5,10 +5,12 @@
 mod twin;
 
 mod add;
+mod advice;
 mod attach;
 mod batch;
 mod commands;
 mod delete;
+mod each;
 mod everywhere;
 mod exec;
 mod graph;

@@ -88,10 +88,10 @@ static ADD: Command = Command {
     name: "add",
     aliases: &[],
     about: "Make a namespace and give it a name",
-    usage: "netns add NAME",
+    usage: "netns add [--with-loopback] NAME",
     more: "\
-NAME is whatever can name a file, up to 255 bytes. The namespace is empty but for lo, which is down.
-Fails if the name is taken.",
+NAME is whatever can name a file, up to 255 bytes. The namespace is empty but for lo, which is down, or up
+with --with-loopback. Fails if the name is taken.",
     deed: Deed::Words(names::add),
 };
 
@@ -113,7 +113,7 @@ static DELETE: Command = Command {
     usage: "netns delete NAME\n       netns --all delete",
     more: "\
 The namespace lives on while a program runs in it or another name leads to it. When it ends, its
-virtual links vanish and its physical ones return to the host.",
+virtual links vanish and its physical ones return to the host. Processes that are still in it are named.",
     deed: Deed::Words(names::delete),
 };
 
@@ -142,13 +142,23 @@ static EXEC: Command = Command {
     name: "exec",
     aliases: &[],
     about: "Run a program in a namespace",
-    usage: "netns exec NAME PROGRAM [ARGUMENT...]\n       netns --all exec PROGRAM [ARGUMENT...]",
+    usage: "\
+netns exec NAME PROGRAM [ARGUMENT...]
+       netns exec --each NAME... -- PROGRAM [ARGUMENT...]
+       netns --all exec PROGRAM [ARGUMENT...]",
     more: "\
 The program takes the place of netns: same process, terminal, folder and environment, and the exit
 status is the program's (1 if it cannot be run, 255 if the namespace cannot be entered).
 
 It sees the namespace's own /sys, and for each file in /etc/netns/NAME that file in place of the
-one in /etc: put a resolv.conf there to give the namespace a resolver of its own.",
+one in /etc: put a resolv.conf there to give the namespace a resolver of its own.
+
+With --each the program runs in several namespaces, one after the other, and each line that it says has the
+name before it; its standard input is empty. With --all it runs in every one.
+
+Examples:
+  netns exec blue sh
+  netns exec --each red blue -- ip -br address",
     deed: Deed::Words(exec::exec),
 };
 

@@ -1,5 +1,6 @@
 //! `exec`: a program in a namespace, or in each of them.
 
+use crate::each::{EACH, each};
 use crate::words::{Options, name};
 use crate::{Refusal, Status, complain, show};
 use linux::named::{self, Command, Name, NotRun};
@@ -14,6 +15,9 @@ pub(crate) fn exec(options: &Options, words: &[OsString]) -> Result<(), Refusal>
         let (program, arguments) = command(words)?;
         return everywhere(program, arguments);
     }
+    if let Some((EACH, rest)) = words.split_first().and_then(|(first, rest)| Some((first.to_str()?, rest))) {
+        return each(rest);
+    }
     let name = name(words.first())?;
     let (program, arguments) = command(words.get(1..).unwrap_or_default())?;
     if options.in_batch {
@@ -22,12 +26,13 @@ pub(crate) fn exec(options: &Options, words: &[OsString]) -> Result<(), Refusal>
     let search = search_path();
     let command = Command { program, arguments, search: search.as_deref() };
     Err(match named::exec(&name, &command, &mut |fault| complain(&fault)) {
-        NotRun::NotEntered(e) => Refusal::rejected(e),
+        NotRun::NotEntered(e) => Refusal::not_entered(e),
         NotRun::NotExecuted(e) => Refusal::failed(e),
     })
 }
 
-fn command(words: &[OsString]) -> Result<(&OsStr, &[OsString]), Refusal> {
+/// The program and its arguments.
+pub(crate) fn command(words: &[OsString]) -> Result<(&OsStr, &[OsString]), Refusal> {
     let (program, arguments) = words.split_first().ok_or_else(|| Refusal::failed("No command specified"))?;
     Ok((program, arguments))
 }
@@ -54,16 +59,19 @@ fn everywhere(program: &OsStr, arguments: &[OsString]) -> Result<(), Refusal> {
 
 /// This program as a process of its own, which becomes the other one. A fork could not do it: what is between a fork and an
 /// exec must not allocate.
-fn child(name: &Name, program: &OsStr, arguments: &[OsString]) -> process::Command {
+pub(crate) fn child(name: &Name, program: &OsStr, arguments: &[OsString]) -> process::Command {
     let mut child = process::Command::new("/proc/self/exe");
     child.arg0("netns").arg("exec").arg(name.as_os_str()).arg(program).args(arguments);
     child
 }
 
-/// What the program has to say of its failure it says itself.
 fn finish(mut child: process::Command) -> Result<(), Refusal> {
     let ended = child.status();
-    let ended = ended.map_err(|error| Refusal::failed(format!("Cannot start a process: {error}")))?;
+    verdict(ended.map_err(|error| Refusal::failed(format!("Cannot start a process: {error}")))?)
+}
+
+/// What the program has to say of its failure it has said itself.
+pub(crate) fn verdict(ended: process::ExitStatus) -> Result<(), Refusal> {
     match ended.code() {
         Some(0) => Ok(()),
         Some(_) => Err(Refusal::said()),

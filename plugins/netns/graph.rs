@@ -18,7 +18,7 @@ mod model;
 mod natural;
 mod svg;
 mod terminal;
-mod text;
+pub(crate) mod text;
 mod tree;
 mod wires;
 mod words;

@@ -29,7 +29,7 @@ fn no_namespace(name: &Name, error: &OpenError) -> Refusal {
     let cannot = |why| Refusal::failed(format!("Cannot open network namespace \"{name}\": {why}"));
     match error {
         OpenError::Absent(_) => cannot("No such file or directory"),
-        OpenError::NotANamespace(..) => Refusal { message: NO_NAMESPACE.into(), status: Status::Refused },
+        OpenError::NotANamespace(..) => Refusal { status: Status::Refused, ..Refusal::failed(NO_NAMESPACE) },
         OpenError::Other(error) => cannot(error.errno().map_or("", |errno| errno.desc())),
     }
 }

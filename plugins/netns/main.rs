@@ -5,6 +5,8 @@
 //! - [`commands`]: all commands in one table: words, page, deed; [`page`] shows it to a newcomer
 //! - [`names`], [`processes`], [`ids`], [`list`], [`exec`]: the deeds, by subject
 //! - [`graph`]: who is wired to whom, as a picture
+//! - [`each`]: a program in several namespaces
+//! - [`advice`]: what to do about a lack of privileges
 //! - [`batch`]: many commands from a file
 //! - [`json`], [`number`]: how iproute2 writes JSON and reads numbers
 //! - [`sigpipe`]: what a program run by `exec` inherits
@@ -16,7 +18,10 @@ mod words;
 mod commands;
 mod page;
 
+mod advice;
+
 mod batch;
+mod each;
 mod exec;
 mod graph;
 mod ids;
@@ -46,6 +51,9 @@ fn main() -> ExitCode {
     done.map_or_else(
         |refusal| {
             complain(&refusal.message);
+            if refusal.forbidden {
+                complain(&advice::advice());
+            }
             refusal.status.into()
         },
         |()| ExitCode::SUCCESS,
@@ -76,7 +84,7 @@ fn perform_line(options: &Options, line: Line) -> Result<(), Refusal> {
 
 /// Goes where the whole command is to be done.
 fn enter(options: &Options) -> Result<(), Refusal> {
-    let enter = |name| named::enter(name, &mut |fault| complain(&fault)).map_err(Refusal::rejected);
+    let enter = |name| named::enter(name, &mut |fault| complain(&fault)).map_err(Refusal::not_entered);
     options.inside.iter().try_for_each(enter)
 }
 
@@ -85,6 +93,8 @@ struct Refusal {
     /// Empty if everything has been said already.
     message: String,
     status: Status,
+    /// The kernel said that the caller may not do this.
+    forbidden: bool,
 }
 
 /// The exit statuses of `ip netns`, which scripts look at.
@@ -113,7 +123,12 @@ impl From<Status> for ExitCode {
 impl Refusal {
     /// A deed failed, or a word is missing.
     fn failed(why: impl Display) -> Refusal {
-        Refusal { message: why.to_string(), status: Status::Failed }
+        Refusal { message: why.to_string(), status: Status::Failed, forbidden: false }
+    }
+
+    /// The same, about names.
+    fn by_name(why: named::Error) -> Refusal {
+        Refusal { forbidden: why.is_forbidden(), ..Refusal::failed(why) }
     }
 
     /// A deed failed, and everybody has been told.
@@ -123,7 +138,12 @@ impl Refusal {
 
     /// The command line makes no sense, or a namespace cannot be entered.
     fn rejected(why: impl Display) -> Refusal {
-        Refusal { message: why.to_string(), status: Status::Rejected }
+        Refusal { status: Status::Rejected, ..Refusal::failed(why) }
+    }
+
+    /// A namespace cannot be entered.
+    fn not_entered(why: named::Error) -> Refusal {
+        Refusal { status: Status::Rejected, ..Refusal::by_name(why) }
     }
 
     /// The kernel refused, and says so in a sentence or by a number.
@@ -133,7 +153,7 @@ impl Refusal {
             (None, Some(errno)) => format!("RTNETLINK answers: {}", errno.desc()),
             (None, None) => why.to_string(),
         };
-        Refusal { message, status: Status::Refused }
+        Refusal { status: Status::Refused, forbidden: why.is_forbidden(), ..Refusal::failed(message) }
     }
 
     /// An argument makes no sense.

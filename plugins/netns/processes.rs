@@ -12,7 +12,7 @@ pub(crate) fn attach(_: &Options, words: &[OsString]) -> Result<(), Refusal> {
     let name = name(Some(first))?;
     match number::read(process) {
         None | Some(0) => Err(Refusal::failed(format!("Invalid PID: {}", process.display()))),
-        Some(process) => named::attach(&name, process).map_err(Refusal::failed),
+        Some(process) => named::attach(&name, process).map_err(Refusal::by_name),
     }
 }
 

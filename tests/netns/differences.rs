@@ -81,7 +81,7 @@ fn help_is_a_page_and_makes_no_namespace() {
         assert_eq!(story.statuses(), [[0; 14].as_slice(), &[255]].concat());
         story.tells(&[
             "out: Examples:",
-            "out: Usage: netns add NAME",
+            "out: Usage: netns add [--with-loopback] NAME",
             "out: Usage: netns exec NAME PROGRAM [ARGUMENT...]",
         ]);
         assert_eq!(story.0.last().map(String::as_str), Some("status: 255"), "the folder was made");

@@ -27,6 +27,22 @@ fn identify_needs_no_folder_but_no_file_in_its_place_either() {
     });
 }
 
+/// The program whose thread is elsewhere is ours in both worlds: it is stopped on the way, when the thread that makes the
+/// namespace has got there.
+#[test]
+fn a_thread_that_has_gone_elsewhere_is_not_a_process_that_has() {
+    let script = "
+        strace -qq -f -o /dev/null -e trace=unshare -e inject=unshare:signal=STOP $told/netns add rs-z & strace=$!
+        until process=$(cat /proc/$strace/task/$strace/children | tr -d ' ') && grep -qs '^State:.[Tt]' /proc/$process/status &&
+            thread=$(ls /proc/$process/task | sed -n 2p) && [ -n \"$thread\" ] &&
+            [ $(readlink /proc/$thread/ns/net) != $(readlink /proc/self/ns/net) ]; do :; done
+        netns attach rs-t $thread; netns pids rs-t; netns identify $thread; { kill -9 $process; wait $strace; } 2>/dev/null; netns list";
+    twins(script, |story| {
+        assert_eq!(story.statuses(), [0; 4]);
+        assert_eq!(story.0[1], "status: 0", "nobody is listed: {:#?}", story.0);
+    });
+}
+
 /// A leader that has ended while its child has not yet been waited for is a zombie, and in no namespace.
 #[test]
 fn pids_are_the_living_processes_in_a_namespace() {

@@ -52,6 +52,11 @@ impl Error {
         matches!(self.errno, Some(Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL))
     }
 
+    /// The caller may not do this: `EPERM` or `EACCES`.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.errno, Some(Errno::EPERM | Errno::EACCES))
+    }
+
     /// The request makes no sense for what it was about: `EINVAL`, such as a namespace of another kind.
     pub fn is_invalid(&self) -> bool {
         self.errno == Some(Errno::EINVAL)

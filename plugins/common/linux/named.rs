@@ -47,6 +47,11 @@ impl Error {
     pub fn errno(&self) -> Errno {
         self.errno
     }
+
+    /// The caller may not do this: `EPERM` or `EACCES`.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.errno, Errno::EPERM | Errno::EACCES)
+    }
 }
 
 impl std::fmt::Display for Error {
@@ -142,6 +147,16 @@ fn pin_new_namespace(name: &Name, file: &Path) -> Result<()> {
 fn bind(source: &Path, target: &Path) -> Result<()> {
     let bound: Result<(), Errno> = mount(Some(source), target, Some("none"), MsFlags::MS_BIND, None::<&str>);
     bound.doing(|| format!("Bind {} -> {} failed", source.display(), target.display()))
+}
+
+/// Whether there is such a name, in the words of [`exec`]; without opening what it leads to.
+///
+/// # Errors
+/// `ENOENT` if there is none.
+pub fn exists(name: &Name) -> Result<()> {
+    nix::sys::stat::lstat(&name.file())
+        .map(drop)
+        .doing(|| format!("Cannot open network namespace \"{name}\""))
 }
 
 /// Takes the name away. The namespace itself lives on while a process, an open file or another name holds it.

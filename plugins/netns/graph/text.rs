@@ -3,7 +3,7 @@
 
 /// A text of any bytes as it can be shown: what is not UTF-8 as `\xff`, what cannot be printed as `\u{202e}`, a backslash
 /// doubled, all else as it is.
-pub(super) fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {

@@ -1,9 +1,9 @@
-//! Which process is in which namespace. A namespace is known by the device and inode number of its file
-//! (namespaces(7)): two names are of one namespace if they are of one file.
+//! Which process is in which namespace. A namespace is known by its file: two names are of one namespace if they are of
+//! one file.
 
-use super::{Doing, Name, Result, names};
+use super::{Error, Name, Result, names};
+use crate::census::{Identity, census};
 use nix::errno::Errno;
-use nix::sys::stat::stat;
 use std::path::{Path, PathBuf};
 
 /// A process, by the folder that `/proc` has of it.
@@ -22,23 +22,11 @@ impl Process {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         plain.then(|| Process(Path::new("/proc").join(digits)))
     }
-
-    /// The file of the namespace that its first thread is in.
-    fn namespace(&self) -> PathBuf {
-        self.0.join("ns/net")
-    }
-}
-
-/// Device and inode number.
-type Identity = (u64, u64);
-
-fn identity(file: &Path) -> Result<Identity, Errno> {
-    stat(file).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// The names of the namespace that a process is in, in the order in which the folder gives them.
 pub fn names_of(process: &Process) -> Result<Vec<Name>> {
-    let wanted = identity(&process.namespace()).doing(|| "Cannot open network namespace".into())?;
+    let wanted = identity(&process.0.join("ns/net"))?;
     let same = |name: &Name| identity(&name.file()).is_ok_and(|found| found == wanted);
     Ok(names()?.into_iter().filter(same).collect())
 }
@@ -46,17 +34,17 @@ pub fn names_of(process: &Process) -> Result<Vec<Name>> {
 /// The numbers of the processes in a namespace, ascending. What the caller may not look at is not in it, nor is a process
 /// of which only a thread is there.
 pub fn processes_in(name: &Name) -> Result<Vec<u32>> {
-    let wanted = identity(&name.file()).doing(|| "Cannot open network namespace".into())?;
-    let entries = std::fs::read_dir("/proc").doing(|| "Failed to open directory /proc".into())?;
-    let number =
-        |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<u32>().ok();
-    let inside = |number: &u32| {
-        let process = Process(Path::new("/proc").join(number.to_string()));
-        identity(&process.namespace()).is_ok_and(|found| found == wanted)
-    };
-    let mut found: Vec<u32> = entries.filter_map(number).filter(inside).collect();
-    found.sort_unstable();
-    Ok(found)
+    let wanted = identity(&name.file())?;
+    let mut everybody = census().map_err(|error| in_ips_words("Failed to open directory /proc", &error))?;
+    Ok(everybody.processes.remove(&wanted).unwrap_or_default())
+}
+
+fn identity(file: &Path) -> Result<Identity> {
+    Identity::of_path(file).map_err(|error| in_ips_words("Cannot open network namespace", &error))
+}
+
+fn in_ips_words(doing: &str, error: &crate::error::Error) -> Error {
+    Error { doing: doing.into(), errno: error.errno().unwrap_or(Errno::UnknownErrno) }
 }
 
 #[cfg(test)]
