@@ -60,14 +60,14 @@ enum Sort {
 }
 
 impl Report {
-    /// Looks at files. Programs are looked for along `path`, where there is one; `with_host` looks at the host's routes.
+    /// Looks at files. Programs are looked for along `path`, where there is one, and networks in `conf`; `with_host` looks at the host's routes.
     ///
     /// # Errors
     /// What the kernel says of its routes.
-    pub(crate) fn of(files: &[PathBuf], path: &[PathBuf], with_host: bool) -> Result<Report> {
+    pub(crate) fn of(files: &[PathBuf], path: &[PathBuf], conf: &Path, with_host: bool) -> Result<Report> {
         let mut report = Report::default();
         for file in files {
-            report.read(file, path);
+            report.read(file, path, conf);
         }
         report.same_names();
         report.findings.extend(subnets::among_themselves(&report.subnets));
@@ -83,10 +83,15 @@ impl Report {
         self.findings.iter().filter(|found| found.level == level).count()
     }
 
-    fn read(&mut self, file: &Path, path: &[PathBuf]) {
+    fn read(&mut self, file: &Path, path: &[PathBuf], conf: &Path) {
         let mut seen = Seen { file: file.to_owned(), network: None };
         match text_of(file) {
-            Err(error) => self.findings.push(whole_file(file, Level::Error, error.msg())),
+            Err(error) => {
+                let found = network_called(file, conf);
+                let hint = found.map(|found| format!("; the network of that name is in {}", found.display()));
+                let text = format!("{}{}", error.msg(), hint.unwrap_or_default());
+                self.findings.push(whole_file(file, Level::Error, text));
+            }
             Ok((text, is_utf8)) => {
                 if !is_utf8 {
                     let why = "it is not UTF-8: plugins read U+FFFD in place of what is none";
@@ -242,6 +247,12 @@ fn whole_file(file: &Path, level: Level, text: impl Into<String>) -> Finding {
     Finding { file: file.to_owned(), place: None, level, text: text.into() }
 }
 
+/// Whoever names a network where files are named gets to know in which file it is.
+fn network_called(name: &Path, conf: &Path) -> Option<PathBuf> {
+    let name = name.to_str().filter(|name| is_name(name))?;
+    folder::find(conf, name).ok().map(|found| found.file)
+}
+
 /// The text of a file, and whether it is UTF-8.
 fn text_of(file: &Path) -> Result<(String, bool)> {
     let refuse = |why: &str| Err(Error::new(Code::IO, why));
@@ -383,5 +394,50 @@ pub(crate) fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     match files.is_empty() {
         true => Err(Error::config(format!("no net configurations found in {}", folder.display()))),
         false => Ok(files),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIST: &str = r#"{"cniVersion":"1.0.0","cniVersions":["1.1.0"],"name":"net","disableCheck":false,"plugins":[
+{"type":"bridge","mtu":1500,"vlanTrunk":[{"id":7}],"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/16"}]]},
+"capabilities":{"ips":true}},{"type":"tuning","sysctl":{"net.ipv4.conf.IFNAME.x":"1"}}]}"#;
+
+    fn judged(text: &str) -> (Report, bool) {
+        let mut report = Report::default();
+        let network = report.judge(Path::new("x.conflist"), &Text::new(text.into()), &[]);
+        (report, network.is_some())
+    }
+
+    #[test]
+    fn the_list_that_is_spoilt_below_is_good() {
+        let (report, is_network) = judged(LIST);
+        assert!(
+            is_network && report.count(Level::Error) + report.count(Level::Warning) == 0,
+            "{}",
+            report.text()
+        );
+    }
+
+    proptest! {
+        /// Whatever is done to a list: what a runtime refuses is an error here, in a place that there is.
+        #[test]
+        fn what_a_runtime_refuses_is_always_found(at in 0..LIST.len(), length in 0..9_usize, put in "[ -~é\n]{0,3}") {
+            let end = (at + length).min(LIST.len());
+            let text = format!("{}{put}{}", &LIST[..at], &LIST[end..]);
+            let (report, is_network) = judged(&text);
+            let refused = List::parse(text.as_bytes()).is_err();
+            prop_assert!(!refused || report.count(Level::Error) > 0, "{text}");
+            prop_assert!(!refused || !is_network);
+            let lines: Vec<&str> = text.split('\n').collect();
+            for place in report.findings.iter().filter_map(|found| found.place) {
+                let line = lines.get(place.line - 1);
+                prop_assert!(line.is_some_and(|line| place.column <= line.chars().count() + 1), "{place:?}\n{text}");
+            }
+        }
     }
 }

@@ -68,6 +68,43 @@ fn what_a_plugin_would_refuse_or_pass_over_is_told_with_its_place() {
 }
 
 #[test]
+fn what_is_others_or_for_people_is_no_reason_to_warn() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["theirs"]);
+        tool.stubs[0].answers("VERSION", r#"{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}"#);
+        let theirs = json!({"type": "theirs", "isGatewya": true, "delegate": {"mtuu": 1}, "capabilities": {"any": true},
+            "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "Documentation": "x", "dataDirr": "/x"}});
+        let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}, "_comment": "what it is for",
+            "args": {"cni": {"x": 1}}, "jackfieldLog": "journald"});
+        let list = json!({"cniVersion": "1.0.0", "name": "net", "someRuntimeID": 3, "ipMasq": true, "plugins": [theirs, portmap]});
+        tool.file("10-net.conflist", &list.to_string());
+        let path = format!("{}:{}", tool.stubs[0].folder(), host.bin().display());
+        let call =
+            Call::of(program(host), &["validate", "--json"]).env("CNI_PATH", path).env("NETCONFPATH", CONF);
+        let outcome = call.run();
+        let report: Value = serde_json::from_str(&outcome.stdout()).unwrap();
+        let mut told: Vec<String> = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| format!("{}: {}", found["level"].as_str().unwrap(), found["text"].as_str().unwrap()))
+            .collect();
+        told.sort();
+        let expected = [
+            "note: a list has no key \"someRuntimeID\": plugins do not see it",
+            "note: host-local has no key \"Documentation\", and does not read it",
+            "note: portmap has no key \"_comment\", and does not read it",
+            "warning: a list has no key \"ipMasq\"; in \"plugins\" bridge has one",
+            "warning: host-local has no key \"dataDirr\"; did you mean \"dataDir\"?",
+        ];
+        assert_eq!(told, expected, "{outcome}");
+        let named = Call::of(program(host), &["validate", "net"]).env("NETCONFPATH", CONF).run();
+        let words = "net: error: cannot be opened: no such file or directory; the network of that name is in /run/conf/10-net.conflist";
+        assert!(named.stdout().starts_with(words), "{named}");
+    });
+}
+
+#[test]
 fn what_a_runtime_would_refuse_is_told_with_its_place() {
     lab(|host| {
         let tool = Tool::with_stubs(host, &[]);

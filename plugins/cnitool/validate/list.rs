@@ -6,6 +6,7 @@ use cni::spec::Spec;
 
 use super::finding::Findings;
 use super::located::{Node, Value};
+use super::plugin;
 use super::similar::similar;
 
 /// The keys of a list. Runtimes take no other case for the same.
@@ -17,14 +18,20 @@ pub(crate) fn check(list: &Node, found: &mut Findings<'_>) {
     if !matches!(list.value, Value::Object(_)) {
         return found.error(list.at, format!("a network is an object, and this is {}", list.kind()));
     }
-    for member in list.members() {
-        if !KEYS.contains(&member.key.as_str()) {
-            let key = &member.key;
-            let hint = match similar(key, KEYS) {
-                Some(meant) => format!("; did you mean {meant:?}?"),
-                None => "; what is for a plugin belongs into \"plugins\"".into(),
-            };
-            found.warning(member.at, format!("a list has no key {key:?}{hint}"));
+    for member in list.members().iter().filter(|member| !KEYS.contains(&member.key.as_str())) {
+        let key = &member.key;
+        match (similar(key, KEYS), plugin::who_knows(key)) {
+            (Some(meant), _) => {
+                found.warning(member.at, format!("a list has no key {key:?}; did you mean {meant:?}?"));
+            }
+            (None, Some(who)) => {
+                let text = format!("a list has no key {key:?}; in \"plugins\" {who} has one");
+                found.warning(member.at, text);
+            }
+            // Runtimes keep things of their own there, and people comments.
+            (None, None) => {
+                found.note(member.at, format!("a list has no key {key:?}: plugins do not see it"))
+            }
         }
     }
     twice(list, found, |one, other| one == other);

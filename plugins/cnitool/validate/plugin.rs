@@ -40,8 +40,17 @@ pub(crate) fn check(plugin: &Node, number: usize, programs: Option<&Programs<'_>
     });
     twice(plugin, found, |one, other| one.eq_ignore_ascii_case(other));
     of_the_runtime(plugin, found);
-    let Some(ours) = ours else { return };
     let asked = ipam.and_then(known::named);
+    let reads_ipam = ours.is_none_or(|ours| ours.shape().get("ipam").is_some());
+    if let (Some(section), Some(asked)) = (section.filter(|_| reads_ipam), asked)
+        && let Some(shape) = asked.shape().get("ipam")
+    {
+        unknown_keys(section, shape, asked.name, &["type"], found);
+    }
+    if let (Some(section), Some(asked)) = (section, asked.filter(|asked| asked.role != Role::Ipam)) {
+        found.error(section.at, format!("{} gives no addresses: host-local and static do", asked.name));
+    }
+    let Some(ours) = ours else { return };
     match ours.role {
         Role::Chained if number == 0 => {
             let text = format!("{name} comes behind a plugin that makes a link, and here it is the first");
@@ -50,17 +59,7 @@ pub(crate) fn check(plugin: &Node, number: usize, programs: Option<&Programs<'_>
         Role::Ipam => found.error(at, format!("{name} is asked by another plugin: it belongs into \"ipam\"")),
         Role::Chained | Role::Link => {}
     }
-    if let Some(asked) = asked.filter(|asked| asked.role != Role::Ipam) {
-        let at = section.map_or(plugin.at, |section| section.at);
-        found.error(at, format!("{} gives no addresses: host-local and static do", asked.name));
-    }
     unknown_keys(plugin, &ours.shape(), ours.name, &OF_ALL, found);
-    if let (Some(section), Some(asked)) = (section, asked)
-        && ours.shape().get("ipam").is_some()
-        && let Some(shape) = asked.shape().get("ipam")
-    {
-        unknown_keys(section, shape, asked.name, &["type"], found);
-    }
     // A plugin of somebody else may use whatever it likes.
     if ipam.is_none() || asked.is_some() {
         capabilities(plugin, at, ours, asked, found);
@@ -136,13 +135,21 @@ fn unknown_keys(object: &Node, shape: &Shape, name: &str, also: &[&str], found: 
     for member in object.members() {
         let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(&member.key));
         if !is_known && !member.key.starts_with("cni.dev/") {
-            let hint = match similar(&member.key, known.iter().copied()) {
-                Some(meant) => format!("; did you mean {meant:?}?"),
-                None => {
-                    who_knows(&member.key, also).map_or_else(String::new, |who| format!("; {who} has one"))
+            let key = &member.key;
+            let elsewhere = || who_knows(key).filter(|_| also.contains(&"cniVersion"));
+            match (similar(key, known.iter().copied()), elsewhere()) {
+                (Some(meant), _) => {
+                    let text = format!("{name} has no key {key:?}; did you mean {meant:?}?");
+                    found.warning(member.at, text);
                 }
-            };
-            found.warning(member.at, format!("{name} has no key {:?}{hint}", member.key));
+                (None, Some(who)) => {
+                    found.warning(member.at, format!("{name} has no key {key:?}; {who} has one"));
+                }
+                // As comments are written where there are none.
+                (None, None) => {
+                    found.note(member.at, format!("{name} has no key {key:?}, and does not read it"))
+                }
+            }
         }
         let others =
             ["args", "runtimeConfig", "ipam"].iter().any(|key| key.eq_ignore_ascii_case(&member.key));
@@ -166,11 +173,9 @@ fn below(member: &Member, shape: &Shape, name: &str, found: &mut Findings<'_>) {
     item(&member.node, shape, name, found);
 }
 
-/// Another plugin of ours that has this key, at the top of its configuration.
-fn who_knows(key: &str, also: &[&str]) -> Option<&'static str> {
-    let at_the_top = also.contains(&"cniVersion");
-    let knows = |known: &&Known| known.shape().get(key).is_some();
-    OURS.iter().filter(|_| at_the_top).find(knows).map(|known| known.name)
+/// A plugin of ours that has this key, at the top of its configuration.
+pub(crate) fn who_knows(key: &str) -> Option<&'static str> {
+    OURS.iter().find(|known| known.shape().get(key).is_some()).map(|known| known.name)
 }
 
 /// What the runtime may give, and whether the plugin could use it.
