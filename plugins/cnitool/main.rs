@@ -2,7 +2,7 @@
 //! IDs and cache as the original, so that either continues what the other began; docs/cnitool.md says more.
 //!
 //! - [`page`]: the command line; [`asked`]: what it asks for, with the environment
-//! - [`say`]: whatever is printed
+//! - [`say`]: whatever is printed; [`hint`]: the next step after an error
 //! - [`pretty`]: the result, for people
 //! - [`operation`]: a verb about a network; [`explain`]: the same in words
 //! - [`tree`]: calls within calls
@@ -17,6 +17,7 @@
 
 mod asked;
 mod explain;
+mod hint;
 mod inventory;
 mod operation;
 mod page;
@@ -63,18 +64,20 @@ fn main() -> ExitCode {
             return if page.print().is_ok() && asked_for { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
-    let (done, as_json) = match typed.subcommand() {
-        Some((verb, typed)) => (perform(verb, typed), typed.get_flag("json")),
-        None => {
-            let printed = command.print_help().or_fail(Code::IO, || "write the help page".into());
-            (printed.map(|()| true), false)
-        }
+    let Some((verb, typed)) = typed.subcommand() else {
+        return if command.print_help().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };
-    let code = match done {
+    let code = match perform(verb, typed) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
+            let as_json = typed.get_flag("json");
             say::error(&error, as_json);
+            if !as_json && std::io::stderr().is_terminal() {
+                let hint = Environment::of_this_process().ok();
+                let hint = hint.and_then(|environment| hint::of(error.code(), verb, typed, &environment));
+                hint.iter().for_each(|hint| complain(&format!("Hint: {hint}")));
+            }
             ExitCode::FAILURE
         }
     };
@@ -105,6 +108,8 @@ fn run(verb: &str, typed: &ArgMatches) -> Result<()> {
     match operation.run(&runtime)? {
         Some(result) => {
             let text = pretty::pretty(result.get());
+            // JSON has two ways to write a character; a terminal gets the one that does nothing to it.
+            let text = if std::io::stdout().is_terminal() { plain_lines(&text) } else { text };
             std::io::stdout().write_all(text.as_bytes()).or_fail(Code::IO, || "write the result".into())
         }
         None => Ok(()),

@@ -1,9 +1,10 @@
 //! `cnitool trace`: an operation, with everything that was said on the way.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cni::conflist::Runtime;
 use cni::error::{Code, Error, OrFail, Result};
@@ -18,10 +19,18 @@ use super::recording::{self, About, CALLS, Call};
 use super::relay;
 use super::tree::{Branch, block, draw};
 
+/// How the folder of a trace begins that is not kept.
+const PASSING: &str = "jackfield-trace-";
+
+/// A folder is locked sooner than that.
+const SOON: Duration = Duration::from_secs(60);
+
 /// Where calls are written down, and where this program stands for the plugins.
 pub(super) struct Trace {
     root: PathBuf,
     keep: bool,
+    /// Locked while this process lives.
+    _held: Option<File>,
 }
 
 /// What came of a traced operation.
@@ -39,7 +48,10 @@ impl Trace {
     pub(super) fn begin(record: Option<&Path>, path: &[PathBuf]) -> Result<Trace> {
         let (root, keep) = match record {
             Some(folder) => (std::path::absolute(folder).or_fail(Code::IO, || "DIR".into())?, true),
-            None => (std::env::temp_dir().join(format!("jackfield-trace-{}", std::process::id())), false),
+            None => {
+                sweep(&std::env::temp_dir());
+                (std::env::temp_dir().join(format!("{PASSING}{}", std::process::id())), false)
+            }
         };
         let making = || format!("failed to write into {}", root.display());
         let is_new = match recording::make_folder(&root) {
@@ -51,7 +63,8 @@ impl Trace {
             }
             made => made.or_fail(Code::IO, making).map(|()| true)?,
         };
-        let trace = Trace { root: root.clone(), keep };
+        let held = File::open(&root).ok().filter(|held| held.try_lock().is_ok());
+        let trace = Trace { root: root.clone(), keep, _held: held };
         if let Err(error) = recording::make_folder(&trace.calls()).and_then(|()| trace.link(path)) {
             // What is not begun leaves nothing.
             let _ = fs::remove_dir_all(trace.calls());
@@ -118,6 +131,25 @@ impl Drop for Trace {
     fn drop(&mut self) {
         // Both are ours alone; whoever wants to know what stayed finds it.
         let _ = fs::remove_dir_all(if self.keep { self.links() } else { self.root.clone() });
+    }
+}
+
+/// Removes what a trace has left that was killed. One that lives has its folder locked, soon after it has made it.
+fn sweep(folder: &Path) {
+    let own = Path::new("/proc/self").metadata().map(|own| own.uid());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PASSING);
+        let Some(metadata) = entry.metadata().ok().filter(|metadata| is_ours && metadata.is_dir()) else {
+            continue;
+        };
+        let old = metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SOON));
+        if !old || own.as_ref().is_ok_and(|own| *own != metadata.uid()) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|held| held.try_lock().is_ok()) {
+            // Whoever comes after us tries again.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{CONF, Tool, program, refused};
 use crate::lab::call::Call;
 use crate::lab::outcome::Outcome;
+use crate::lab::stub::Stub;
 use crate::lab::{conf, lab};
 
 const KEPT: &str = "/run/recorded";
@@ -257,6 +258,62 @@ fn an_interrupted_trace_tells_what_was_undone() {
         let said = traced.stdout();
         let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words}\n{traced}"));
         assert!(at("ADD two (/run/lab/stub-two/two): killed by signal 15") < at("DEL two"), "{traced}");
+    });
+}
+
+#[test]
+fn what_a_killed_trace_has_left_goes_with_the_next_one() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.1.0", &json!({}));
+        tool.stubs[0].hangs("STATUS");
+        let mut killed = cnitool(&tool, &["trace", "status", "net"]).start();
+        tool.stubs[0].wait_for(&mut killed);
+        killed.kill();
+        killed.finish();
+        tool.stubs[0].release();
+        let mut living = cnitool(&tool, &["trace", "status", "net"]).start();
+        tool.stubs[0].wait_for(&mut living);
+        host.sh("test $(ls /run/tmp | wc -l) = 2; touch -d '2 minutes ago' /run/tmp/*");
+        let second = Stub::install_in("one", "/run/lab/second");
+        assert!(
+            cnitool(&tool, &["trace", "status", "net"]).env("CNI_PATH", second.folder()).run().succeeded()
+        );
+        assert_eq!(fs::read_dir(TMP).unwrap().count(), 1, "that of the one which lives");
+        tool.stubs[0].release();
+        assert!(living.finish().succeeded());
+        assert_eq!(fs::read_dir(TMP).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn an_error_at_a_terminal_comes_with_the_next_step() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.1.0", &json!({}));
+        tool.file("bad", "{");
+        let told = |words: &str, path: &str| {
+            let line = format!("{} {words} 2>&1", program(host).display());
+            let call = Call::of("/usr/bin/script", &["-qefc", &line, "/dev/null"]);
+            call.env("NETCONFPATH", CONF).env("CNI_PATH", path).env("SHELL", "/bin/sh").run().stdout()
+        };
+        for (words, path, hint) in [
+            ("add nte /x", "/x", "Hint: there is a network net\r\n"),
+            ("add other /x", "/x", "Hint: there are the networks net\r\n"),
+            ("status net", "", "Hint: CNI_PATH names the folders of the plugins"),
+            ("add net pod1", "/run/lab/stub-one", "Hint: NETNS is a path; there is /run/netns/pod1\r\n"),
+            ("explain --conf /run/conf/bad net", "/x", "Hint: cnitool validate /run/conf/bad says"),
+        ] {
+            let said = told(words, path);
+            assert!(said.contains("Error: ") && said.contains(hint), "{words}: expected {hint}\n{said}");
+        }
+        tool.stubs[0].answers("ADD", "{\"cniVersion\":\"1.1.0\",\"x\":\"\u{9b}2J\"}");
+        let added = told(&format!("add net {}", tool.pod.path()), "/run/lab/stub-one");
+        assert!(added.contains("\\u009b2J") && !added.contains(['\u{9b}', '\u{1b}']), "{added:?}");
+        tool.file("10-net.conflist", "{");
+        assert!(told("add net /x", "/x").contains("Hint: cnitool validate /run/conf/10-net.conflist says"));
+        let piped = cnitool(&tool, &["add", "net", "/x"]).run();
+        assert!(!piped.stderr().contains("Hint"), "{piped}");
     });
 }
 
