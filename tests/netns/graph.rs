@@ -125,6 +125,36 @@ fn the_two_ends_of_a_pair_find_each_other_wherever_they_are() {
 }
 
 #[test]
+fn pairs_with_the_same_numbers_are_told_apart() {
+    lab(|host| {
+        // In fresh namespaces every first link is number 2, and so is its other end; and here everybody knows everybody.
+        host.sh("for n in a b c d e f; do ip netns add $n; done
+                 for n in a b c d e f; do for other in a b c d e f; do ip -n $n netns set $other auto; done; done
+                 ip -n a link add x type veth peer name x netns b
+                 ip -n d link add x type veth peer name x netns c; ip -n e link add x type veth peer name x netns f
+                 ip netns add g; ip -n g link add link2 type bridge; ip netns add h
+                 ip -n b link add link x name mv netns h type macvlan");
+        let graph = document(host, &[]);
+        for (one, other) in [("a", "b"), ("c", "d"), ("e", "f")] {
+            for (one, other) in [(one, other), (other, one)] {
+                assert_eq!(
+                    (&link(&graph, one, "x")["index"], &link(&graph, one, "x")["peer"]["index"]),
+                    (&2.into(), &2.into())
+                );
+                assert_eq!(link(&graph, one, "x")["peer"]["link"], link(&graph, other, "x")["id"], "{one}");
+            }
+        }
+        assert_eq!(link(&graph, "h", "mv")["parent"]["link"], link(&graph, "b", "x")["id"]);
+        // Where one of them is not in the picture, no other takes its place.
+        let graph = document(host, &["a", "c", "d", "f"]);
+        for name in ["a", "f"] {
+            assert_eq!(link(&graph, name, "x")["peer"].get("namespace"), None);
+        }
+        assert_eq!(link(&graph, "c", "x")["peer"]["link"], link(&graph, "d", "x")["id"]);
+    });
+}
+
+#[test]
 fn the_tree_hangs_ports_below_bridges_and_links_below_what_they_are_on() {
     lab(|host| {
         host.sh(WORLD);
@@ -318,42 +348,6 @@ fn texts_of_others_do_nothing_to_a_terminal_and_reach_programs_whole() {
         assert_eq!(odd["names"], serde_json::json!(["a\u{1b}[31m\"<&>\n\\]}\u{fffd}"]));
         let bridge = link(&graph, "host", "x\u{1b}[2J\u{fffd}\"<&");
         assert_eq!(bridge["name_bytes"], b"x\x1b[2J\xff\"<&".map(|byte| format!("{byte:02x}")).concat());
-    });
-}
-
-#[test]
-fn colour_is_for_terminals_and_lines_end_where_they_do() {
-    lab_with(&[Need::Program("script")], |host| {
-        host.sh(WORLD);
-        assert!(!drawn(host, &[]).contains('\x1b'));
-        let program = host.program("netns");
-        let on_terminal = |variables: &str, columns: u32| {
-            let line = format!("stty cols {columns}; {variables} {} graph", program.display());
-            let mut script = host.command("script");
-            script.env("TERM", "xterm").env_remove("NO_COLOR").args(["-qec", &line, "/dev/null"]);
-            let output = script.stdin(std::process::Stdio::null()).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().replace('\r', "")
-        };
-        let coloured = on_terminal("", 200);
-        assert!(
-            coloured.contains("\x1b[1mveth-red\x1b[0m") && coloured.contains("\x1b[32mup\x1b[0m"),
-            "{coloured}"
-        );
-        for plain in ["NO_COLOR=1", "TERM=dumb"] {
-            assert!(!on_terminal(plain, 200).contains('\x1b'), "{plain}");
-        }
-        assert!(on_terminal("NO_COLOR=", 200).contains('\x1b'), "an empty NO_COLOR forbids nothing");
-        for columns in [30, 60, 100] {
-            let narrow = on_terminal("NO_COLOR=1", columns);
-            let longest = narrow.lines().map(|line| line.chars().count()).max().unwrap();
-            assert!(longest <= columns as usize, "{longest} columns in {columns}:\n{narrow}");
-            let words = |text: &str| text.split_whitespace().map(String::from).collect::<BTreeSet<_>>();
-            let missing: Vec<_> = ["veth-red", "fd07::2/64", "⇄"]
-                .into_iter()
-                .filter(|w| !words(&narrow).contains(*w))
-                .collect();
-            assert!(missing.is_empty(), "{missing:?} is not in {narrow}");
-        }
     });
 }
 

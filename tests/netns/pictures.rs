@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::graph::{ODD, WORLD, document, drawn};
+use crate::lab::call::Call;
 use crate::lab::host::Host;
 use crate::lab::world::Need;
 use crate::lab::{lab, lab_with};
@@ -149,11 +150,48 @@ fn texts_of_others_are_texts_in_every_form() {
 }
 
 #[test]
+fn colour_is_for_terminals_and_lines_end_where_they_do() {
+    lab_with(&[Need::Program("script")], |host| {
+        host.sh(WORLD);
+        let program = host.program("netns");
+        let piped = Call::of(&program, &["graph"]).env("TERM", "xterm").run().stdout();
+        assert!(piped.contains("veth-red") && !piped.contains('\x1b'), "{piped}");
+        let on_terminal = |variables: &str, columns: u32| {
+            let line = format!("stty cols {columns}; {variables} {} graph", program.display());
+            let mut script = host.command("script");
+            script.env("TERM", "xterm").env_remove("NO_COLOR").args(["-qec", &line, "/dev/null"]);
+            let output = script.stdin(std::process::Stdio::null()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().replace('\r', "")
+        };
+        let coloured = on_terminal("", 200);
+        assert!(
+            coloured.contains("\x1b[1mveth-red\x1b[0m") && coloured.contains("\x1b[32mup\x1b[0m"),
+            "{coloured}"
+        );
+        for plain in ["NO_COLOR=1", "TERM=dumb"] {
+            assert!(!on_terminal(plain, 200).contains('\x1b'), "{plain}");
+        }
+        assert!(on_terminal("NO_COLOR=", 200).contains('\x1b'), "an empty NO_COLOR forbids nothing");
+        for columns in [30, 60, 100] {
+            let narrow = on_terminal("NO_COLOR=1", columns);
+            let longest = narrow.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= columns as usize, "{longest} columns in {columns}:\n{narrow}");
+            let words = |text: &str| text.split_whitespace().map(String::from).collect::<BTreeSet<_>>();
+            let missing: Vec<_> = ["veth-red", "fd07::2/64", "⇄"]
+                .into_iter()
+                .filter(|w| !words(&narrow).contains(*w))
+                .collect();
+            assert!(missing.is_empty(), "{missing:?} is not in {narrow}");
+        }
+    });
+}
+
+#[test]
 fn what_may_not_be_entered_is_drawn_in_every_form() {
     lab(|host| {
         host.sh(WORLD);
         for (form, joined) in [("dot", " -- n"), ("mermaid", " <--> n"), ("svg", " ⇄ red</title>")] {
-            let call = crate::lab::call::Call::of(host.program("netns"), &["graph", "--format", form]);
+            let call = Call::of(host.program("netns"), &["graph", "--format", form]);
             let text = call.under(&["unshare", "--user"]).run().stdout();
             assert!(text.contains("not permitted") && text.contains(joined), "{text}");
         }

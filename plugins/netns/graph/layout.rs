@@ -7,12 +7,14 @@
 //!
 //! - [`card`]: a namespace as a card: what is written on it, and how large that is
 //! - [`islands`]: who is wired to whom, and how far from the middle
+//! - [`sides`]: who stands on which side of the middle
 //! - [`columns`]: places the cards of an island; [`gutters`]: the wires between them
 
 pub(super) mod card;
 mod columns;
 mod gutters;
 mod islands;
+mod sides;
 #[cfg(test)]
 mod tests;
 
