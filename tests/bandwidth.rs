@@ -99,7 +99,7 @@ fn both_directions_run_at_the_rate_that_was_asked_for_and_a_neighbour_at_its_own
     lab(|host| {
         // What an emulated kernel can do is less.
         let emulated = world::variable("JACKFIELD_GUEST").is_some();
-        let (rate, bytes) = if emulated { (4_000_000, 750_000) } else { (32_000_000, 6_000_000) };
+        let (rate, bytes) = if emulated { (2_000_000, 600_000) } else { (32_000_000, 6_000_000) };
         let slow = container(host, "slow", both(rate, rate / 80));
         let neighbour = container(host, "neighbour", json!({}));
         slow.add();
