@@ -54,10 +54,10 @@ fn an_attachment_is_listed_with_what_the_kernel_says_of_it() {
         assert_eq!(parsed(host)["attachments"][0]["state"], "namespace gone");
         host.sh(&format!("touch {}", tool.pod.path()));
         assert_eq!(parsed(host)["attachments"][0]["state"], "path leads elsewhere");
+        host.sh(&format!("rm {}", tool.pod.path()));
         run("del").silent();
         let found = parsed(host);
         assert_eq!((&found["attachments"], &found["leases"]), (&json!([]), &json!([])));
-        host.sh(&format!("rm {}", tool.pod.path()));
     });
 }
 
