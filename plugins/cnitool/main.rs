@@ -195,7 +195,7 @@ fn validate(typed: &ArgMatches, as_json: bool) -> Result<bool> {
         );
     }
     let path = if with_host { environment.path.as_slice() } else { &[] };
-    let report = Report::of(&files, path, &environment.conf, with_host)?;
+    let report = Report::of(&files, path, &environment.conf, with_host);
     say::either(as_json, || report.text(), || report.json())?;
     let bad =
         report.count(Level::Error) + usize::from(typed.get_flag("strict")) * report.count(Level::Warning);

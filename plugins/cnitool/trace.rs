@@ -46,23 +46,12 @@ impl Trace {
     /// # Errors
     /// Code 5: it cannot be made, or has something in it.
     pub(super) fn begin(record: Option<&Path>, path: &[PathBuf]) -> Result<Trace> {
-        let (root, keep) = match record {
-            Some(folder) => (std::path::absolute(folder).or_fail(Code::IO, || "DIR".into())?, true),
-            None => {
-                sweep(&std::env::temp_dir());
-                (std::env::temp_dir().join(format!("{PASSING}{}", std::process::id())), false)
-            }
+        let (root, is_new) = match record {
+            Some(folder) => make(folder)?,
+            None => (make_passing()?, true),
         };
+        let keep = record.is_some();
         let making = || format!("failed to write into {}", root.display());
-        let is_new = match recording::make_folder(&root) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && keep && is_empty(&root)? => false,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let text =
-                    format!("{} is there already; a recording needs a folder of its own", root.display());
-                return Err(Error::new(Code::IO, text));
-            }
-            made => made.or_fail(Code::IO, making).map(|()| true)?,
-        };
         let held = File::open(&root).ok().filter(|held| held.try_lock().is_ok());
         let trace = Trace { root: root.clone(), keep, _held: held };
         if let Err(error) = recording::make_folder(&trace.calls()).and_then(|()| trace.link(path)) {
@@ -131,6 +120,40 @@ impl Drop for Trace {
     fn drop(&mut self) {
         // Both are ours alone; whoever wants to know what stayed finds it.
         let _ = fs::remove_dir_all(if self.keep { self.links() } else { self.root.clone() });
+    }
+}
+
+/// Makes a folder that stays, unless it is there and empty; and says whether it did.
+fn make(folder: &Path) -> Result<(PathBuf, bool)> {
+    let folder = std::path::absolute(folder).or_fail(Code::IO, || "DIR".into())?;
+    match recording::make_folder(&folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && is_empty(&folder)? => Ok((folder, false)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let text =
+                format!("{} is there already; a recording needs a folder of its own", folder.display());
+            Err(Error::new(Code::IO, text))
+        }
+        made => {
+            made.or_fail(Code::IO, || format!("failed to make {}", folder.display())).map(|()| (folder, true))
+        }
+    }
+}
+
+/// Makes a folder that goes. Who has our number in another container may have taken our name.
+fn make_passing() -> Result<PathBuf> {
+    let below = std::env::temp_dir();
+    sweep(&below);
+    let mut number = 0;
+    loop {
+        let folder = below.join(format!("{PASSING}{}.{number}", std::process::id()));
+        match recording::make_folder(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 100 => number += 1,
+            made => {
+                return made
+                    .or_fail(Code::IO, || format!("failed to make {}", folder.display()))
+                    .map(|()| folder);
+            }
+        }
     }
 }
 

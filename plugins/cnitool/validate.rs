@@ -46,6 +46,8 @@ pub(crate) struct Report {
 /// A file that was looked at.
 struct Seen {
     file: PathBuf,
+    /// What lies in the folder with the network's name.
+    parts: Vec<PathBuf>,
     /// Name, version and plugins, if it can be read at all.
     network: Option<(String, String, Vec<String>)>,
 }
@@ -60,11 +62,9 @@ enum Sort {
 }
 
 impl Report {
-    /// Looks at files. Programs are looked for along `path`, where there is one, and networks in `conf`; `with_host` looks at the host's routes.
-    ///
-    /// # Errors
-    /// What the kernel says of its routes.
-    pub(crate) fn of(files: &[PathBuf], path: &[PathBuf], conf: &Path, with_host: bool) -> Result<Report> {
+    /// Looks at files. Programs are looked for along `path`, where there is one, and networks in `conf`; `with_host` looks at
+    /// the host's routes.
+    pub(crate) fn of(files: &[PathBuf], path: &[PathBuf], conf: &Path, with_host: bool) -> Report {
         let mut report = Report::default();
         for file in files {
             report.read(file, path, conf);
@@ -72,11 +72,16 @@ impl Report {
         report.same_names();
         report.findings.extend(subnets::among_themselves(&report.subnets));
         if with_host && !report.subnets.is_empty() {
-            let ways = subnets::ways().doing(|| "list the host's routes".into())?;
-            report.findings.extend(subnets::with_ways(&report.subnets, &ways));
+            match subnets::ways() {
+                Ok(ways) => report.findings.extend(subnets::with_ways(&report.subnets, &ways)),
+                Err(error) => {
+                    let why = format!("the host's routes cannot be looked at: {error}");
+                    report.findings.extend(files.first().map(|file| whole_file(file, Level::Note, why)));
+                }
+            }
         }
         report.findings.sort_by(|one, other| (&one.file, one.place).cmp(&(&other.file, other.place)));
-        Ok(report)
+        report
     }
 
     pub(crate) fn count(&self, level: Level) -> usize {
@@ -84,7 +89,7 @@ impl Report {
     }
 
     fn read(&mut self, file: &Path, path: &[PathBuf], conf: &Path) {
-        let mut seen = Seen { file: file.to_owned(), network: None };
+        let (mut network, mut parts) = (None, Vec::new());
         match text_of(file) {
             Err(error) => {
                 let found = network_called(file, conf);
@@ -92,19 +97,30 @@ impl Report {
                 let text = format!("{}{}", error.msg(), hint.unwrap_or_default());
                 self.findings.push(whole_file(file, Level::Error, text));
             }
-            Ok((text, is_utf8)) => {
-                if !is_utf8 {
-                    let why = "it is not UTF-8: plugins read U+FFFD in place of what is none";
-                    self.findings.push(whole_file(file, Level::Warning, why));
-                }
+            Ok((text, strange)) => {
                 let text = Text::new(text);
-                seen.network = self.judge(file, &text, path);
+                self.tell_of_strange_bytes(file, &text, strange);
+                if let Some((list, sort)) = self.judge(file, &text, path) {
+                    let mut names: Vec<String> =
+                        list.plugins.iter().map(|plugin| plugin.program.to_string()).collect();
+                    if sort == Sort::List && !list.is_whole() {
+                        parts = self.beside(file, &list, path, &mut names);
+                    }
+                    network = Some((list.name.to_string(), list.version.to_string(), names));
+                }
             }
         }
-        self.networks.push(seen);
+        self.networks.push(Seen { file: file.to_owned(), parts, network });
     }
 
-    fn judge(&mut self, file: &Path, text: &Text, path: &[PathBuf]) -> Option<(String, String, Vec<String>)> {
+    fn tell_of_strange_bytes(&mut self, file: &Path, text: &Text, at: Option<usize>) {
+        let why = "it is not UTF-8: plugins read U+FFFD in place of what is none";
+        let found =
+            at.map(|at| Finding { place: Some(text.place(at)), ..whole_file(file, Level::Warning, why) });
+        self.findings.extend(found);
+    }
+
+    fn judge(&mut self, file: &Path, text: &Text, path: &[PathBuf]) -> Option<(List, Sort)> {
         let mut found = Findings::of(file, text);
         let node = match text.read() {
             Ok(node) => node,
@@ -123,16 +139,17 @@ impl Report {
             self.subnets.extend(subnets::of_plugin(plugin, &network, &found));
         }
         self.findings.extend(found.into_all());
-        let list = list?;
-        let mut names: Vec<String> = list.plugins.iter().map(|plugin| plugin.program.to_string()).collect();
-        if sort == Sort::List && !list.is_whole() {
-            names.extend(self.beside(file, &list, path));
-        }
-        Some((network, list.version.to_string(), names))
+        list.map(|list| (list, sort))
     }
 
-    /// The plugins that a runtime adds from the folder with the network's name.
-    fn beside(&mut self, file: &Path, list: &List, path: &[PathBuf]) -> Vec<String> {
+    /// The plugins that a runtime adds from the folder with the network's name: their files, and behind `names` theirs.
+    fn beside(
+        &mut self,
+        file: &Path,
+        list: &List,
+        path: &[PathBuf],
+        names: &mut Vec<String>,
+    ) -> Vec<PathBuf> {
         let folder = file.with_file_name(list.name.as_str());
         let parts = match folder::files(&folder) {
             Ok(files) => files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "conf")),
@@ -149,31 +166,30 @@ impl Report {
             );
             self.findings.push(whole_file(file, Level::Error, why));
         }
-        let before = list.plugins.len();
+        for (number, part) in parts.iter().enumerate() {
+            names.extend(self.part(part, list, list.plugins.len() + number, path));
+        }
         parts
-            .iter()
-            .enumerate()
-            .filter_map(|(number, part)| self.part(part, list, before + number, path))
-            .collect()
     }
 
     fn part(&mut self, file: &Path, list: &List, number: usize, path: &[PathBuf]) -> Option<String> {
-        let (text, _) = text_of(file)
-            .map_err(|error| self.findings.push(whole_file(file, Level::Error, error.msg())))
-            .ok()?;
+        let read = text_of(file);
+        let (text, strange) =
+            read.map_err(|error| self.findings.push(whole_file(file, Level::Error, error.msg()))).ok()?;
         let text = Text::new(text);
+        self.tell_of_strange_bytes(file, &text, strange);
         let mut found = Findings::of(file, &text);
-        let node = text.read().map_err(|fault| found.error(fault.at, format!("no JSON: {}", fault.why)));
-        let mut name = None;
-        if let Ok(node) = node {
+        let node = text.read().map_err(|fault| found.error(fault.at, format!("no JSON: {}", fault.why))).ok();
+        let parsed = node.and_then(|node| {
             let programs = Programs { path, version: Some(list.version.as_str()) };
             plugin::check(&node, number, Some(&programs).filter(|_| !path.is_empty()), &mut found);
             ask_plugin(&text, &node, list.name.as_str(), list.version.as_str(), &mut found);
-            name = Plugin::parse(text.as_str().as_bytes()).ok().map(|plugin| plugin.program.to_string());
             self.subnets.extend(subnets::of_plugin(&node, list.name.as_str(), &found));
-        }
+            let parsed = Plugin::parse(text.as_str().as_bytes());
+            parsed.map_err(|error| found.error_unless_any(node.at, error.msg())).ok()
+        });
         self.findings.extend(found.into_all());
-        name
+        parsed.map(|plugin| plugin.program.to_string())
     }
 
     /// Of two files with one network runtimes take the first.
@@ -204,8 +220,8 @@ fn network_called(name: &Path, conf: &Path) -> Option<PathBuf> {
     folder::find(conf, name).ok().map(|found| found.file)
 }
 
-/// The text of a file, and whether it is UTF-8.
-fn text_of(file: &Path) -> Result<(String, bool)> {
+/// The text of a file, and where it is not UTF-8, if it is not.
+fn text_of(file: &Path) -> Result<(String, Option<usize>)> {
     let refuse = |why: &str| Err(Error::new(Code::IO, why));
     let mut bytes = Vec::new();
     let opened = File::open(file).or_fail(Code::IO, || "cannot be opened".into())?;
@@ -217,8 +233,11 @@ fn text_of(file: &Path) -> Result<(String, bool)> {
         return refuse("is larger than 4 MiB, and no configuration");
     }
     Ok(match String::from_utf8(bytes) {
-        Ok(text) => (text, true),
-        Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), false),
+        Ok(text) => (text, None),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(at))
+        }
     })
 }
 
@@ -282,13 +301,7 @@ fn judge_list(
         ask_plugin(text, plugin, name.unwrap_or("any"), version.unwrap_or("1.0.0"), found);
     }
     // Whatever a runtime refuses has to be told, whether or not it was found above.
-    parsed
-        .map_err(|error| {
-            if !found.has_errors() {
-                found.error(node.at, error.msg());
-            }
-        })
-        .ok()
+    parsed.map_err(|error| found.error_unless_any(node.at, error.msg())).ok()
 }
 
 fn is_name(name: &str) -> bool {

@@ -165,7 +165,7 @@ fn what_is_no_file_or_no_text_is_told_and_changes_nothing() {
         tool.file("\u{1b}[31m.conf", "{\"name\":\"n\",\"type\":\"\u{1b}[2J\"}");
         tool.file("folder.conflist/x", "");
         for (file, words) in [
-            ("utf.conf", "warning: it is not UTF-8"),
+            ("utf.conf", "utf.conf:1:11: warning: it is not UTF-8"),
             ("utf.conf", ":1:9: error: invalid characters found in network name"),
             ("huge.conf", " error: is larger than 4 MiB"),
             ("folder.conflist", " error: is a folder"),
@@ -249,7 +249,6 @@ fn a_plugin_that_does_not_speak_the_version_and_parts_beside_the_list_are_told()
         );
         assert!(said.contains("network net, version 1.0.0: old, portmap: 1 error"), "{outcome}");
         assert_eq!(tool.verbs(), [["VERSION"]], "nothing else is run");
-
         // `version` says the same of every plugin.
         let outcome = run(&["version", "net", "--json"]);
         let answer: Value = serde_json::from_str(&outcome.stdout()).unwrap();
@@ -261,6 +260,13 @@ fn a_plugin_that_does_not_speak_the_version_and_parts_beside_the_list_are_told()
             text.contains("old (/run/lab/stub-old/old): 0.3.1, 0.4.0; it does not speak 1.0.0"),
             "{text}"
         );
+        // What is wrong with a part is wrong with the network.
+        tool.stubs[0].answers("VERSION", r#"{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}"#);
+        tool.file("net/10-x.conf", "{\"type\": \"portmap\",\n \"snat\": 1}");
+        let outcome = run(&["validate"]);
+        assert!(outcome.stdout().contains("/run/conf/net/10-x.conf:2:2: error: portmap: snat"), "{outcome}");
+        assert!(outcome.stdout().contains("old, portmap: 1 error, 1 warning\n"), "{outcome}");
+
         super::refused(&run(&["version", "other"]), &["no net configuration with name \"other\""]);
     });
 }

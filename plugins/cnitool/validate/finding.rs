@@ -98,8 +98,11 @@ impl<'a> Findings<'a> {
         self.all.push(Finding { file, place, level, text: text.into() });
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
-        self.all.iter().any(|found| found.level == Level::Error)
+    /// What a runtime says, where nothing better has been said.
+    pub(crate) fn error_unless_any(&mut self, at: usize, text: String) {
+        if !self.all.iter().any(|found| found.level == Level::Error) {
+            self.error(at, text);
+        }
     }
 
     pub(crate) fn into_all(self) -> Vec<Finding> {

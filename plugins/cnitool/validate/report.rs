@@ -13,7 +13,8 @@ impl Report {
         for seen in &self.networks {
             let file = plain(&seen.file.to_string_lossy());
             let of = |level| {
-                self.findings.iter().filter(|found| found.file == seen.file && found.level == level).count()
+                let here = |found: &&Finding| found.file == seen.file || seen.parts.contains(&found.file);
+                self.findings.iter().filter(|found| found.level == level).filter(here).count()
             };
             let verdict = match (of(Level::Error), of(Level::Warning)) {
                 (0, 0) => "ok".to_owned(),
