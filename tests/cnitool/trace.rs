@@ -329,14 +329,11 @@ fn only_a_terminal_gets_a_line_about_what_takes_so_long() {
             call.env("NETCONFPATH", CONF).env("CNI_PATH", tool.stubs[0].folder()).env("SHELL", "/bin/sh");
         let mut running = call.start();
         tool.stubs[0].wait_for(&mut running);
-        host.sh("timeout 30 sh -c 'until grep -q \"one (1 s)\" /run/shown; do sleep 0.05; done'");
+        host.sh("timeout 30 sh -c 'until grep -q \"one ([0-9]* s)\" /run/shown; do sleep 0.05; done'");
         tool.stubs[0].release();
         assert!(running.finish().succeeded());
         let shown = fs::read_to_string("/run/shown").unwrap();
-        assert!(
-            shown.contains("\r\u{1b}[Kone (1 s)") && shown.matches("\r\u{1b}[K").count() > 1,
-            "{shown:?}"
-        );
+        assert!(shown.contains("\r\u{1b}[Kone (") && shown.matches("\r\u{1b}[K").count() > 1, "{shown:?}");
         let told: Value = serde_json::from_str(&fs::read_to_string("/run/out").unwrap()).unwrap();
         assert_eq!(told["calls"][0]["exit"], 0, "{told}");
     });
