@@ -1,7 +1,7 @@
 //! Places the cards of an island: the middle is column 0, those on its right are 1, 2, …, those on its left -1, -2, ….
 
 use super::super::model::Graph;
-use super::card::{Card, End, Sides};
+use super::card::{Card, End, PLUG, Sides};
 use super::gutters::{self, Path};
 use super::islands::Island;
 use super::sides::{OUTER, choose_columns};
@@ -51,7 +51,6 @@ pub(super) fn arrange(graph: &Graph, island: &Island, joints: &[Joint]) -> Drawn
     let mut root = Card::of(graph, island.root, &|link| sides.get(&link).copied().unwrap_or_default());
     let mut builder = Builder::new(joints, &columns, cards);
     builder.place_root(&mut root);
-    builder.place_outwards(&root);
     builder.cards.insert(island.root, root);
     builder.rise();
     let cards: Vec<Card> = builder.cards.into_values().collect();
@@ -189,10 +188,10 @@ impl<'a> Builder<'a> {
     fn offset(&self, end: End) -> i32 {
         let card = self.cards.get(&end.namespace);
         let chip = card.and_then(|card| card.chip_of(end).map(|chip| chip.area.y - card.area.y));
-        chip.unwrap_or(0) + super::card::PLUG
+        chip.unwrap_or(0) + PLUG
     }
 
-    /// Gives a card its place in its column: there, or below what is there already.
+    /// Gives a card its place in its column, there or below what is there already, and then what is behind it.
     fn put(&mut self, end: End, top: i32) {
         let namespace = end.namespace;
         let column = self.column(namespace);
@@ -223,37 +222,20 @@ impl<'a> Builder<'a> {
             card.shift(0, y - card.area.y);
             self.full.insert(column, card.area.y + card.area.h + GAP);
         }
+        self.put_behind(namespace);
     }
 
-    /// Places what is behind the neighbours of the middle, beside where its wires come from.
-    fn place_outwards(&mut self, root: &Card) {
-        let mut ring: Vec<End> = ends(root);
-        while !ring.is_empty() {
-            let mut next = Vec::new();
-            let mut around: Vec<usize> = ring
-                .iter()
-                .flat_map(|end| self.wires.get(end).cloned().unwrap_or_default())
-                .map(|end| end.namespace)
-                .collect();
-            let mut known = HashSet::new();
-            around.retain(|namespace| known.insert(*namespace));
-            around.sort_by_key(|namespace| self.cards.get(namespace).map(|card| (card.area.y, *namespace)));
-            for namespace in around {
-                let Some(card) = self.cards.get(&namespace) else { continue };
-                for end in ends(card) {
-                    let y = self
-                        .cards
-                        .get(&namespace)
-                        .and_then(|card| card.chip_of(end))
-                        .map_or(0, |chip| chip.area.y);
-                    for other in self.waiting(end) {
-                        let top = y + super::card::PLUG - self.offset(other);
-                        self.put(other, top);
-                        next.extend(self.cards.get(&namespace).map(ends).unwrap_or_default());
-                    }
-                }
+    /// Places what is behind a card, beside where its wires come from, and what is behind that.
+    fn put_behind(&mut self, namespace: usize) {
+        let further =
+            |builder: &Self, it: &End| builder.column(it.namespace).abs() > builder.column(namespace).abs();
+        let Some(ends) = self.cards.get(&namespace).map(ends) else { return };
+        for end in ends {
+            let card = self.cards.get(&namespace);
+            let y = card.and_then(|card| card.chip_of(end)).map_or(0, |chip| chip.area.y) + PLUG;
+            for other in self.waiting(end).into_iter().filter(|it| further(self, it)).collect::<Vec<_>>() {
+                self.put(other, y - self.offset(other));
             }
-            ring = next;
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn choose_columns(
     if total <= TALL {
         return Vec::new();
     }
-    let two_deep = total > VERY_TALL && others.iter().all(|member| member.depth == 1);
+    let two_deep = total > VERY_TALL;
     let mut families = BTreeMap::<(Option<u32>, usize), Vec<&Member>>::new();
     for member in others {
         families.entry((bridge_of(graph, island, member, joints), member.family)).or_default().push(member);

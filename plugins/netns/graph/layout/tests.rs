@@ -223,6 +223,30 @@ fn many_leaves_of_two_bridges_stand_clear_and_their_wires_are_straight() {
 }
 
 #[test]
+fn containers_in_containers_stand_beside_them_among_many_others() {
+    let mut graph = world(80);
+    let bridge = graph.add(0, "br0", "bridge");
+    let mut next = 60;
+    for pod in 1..60 {
+        let (port, _) = graph.pair(0, pod);
+        graph.port(port, bridge);
+        if pod % 12 == 0 {
+            let inner = graph.add(pod, "br0", "bridge");
+            for _ in 0..4 {
+                let (port, _) = graph.pair(pod, next);
+                graph.port(port, inner);
+                next += 1;
+            }
+        }
+    }
+    let picture = check(&graph);
+    assert!(picture.h < 3600, "a picture of {} by {}", picture.w, picture.h);
+    for path in &picture.paths {
+        assert!((path.from.1 - path.to.1).abs() < 600, "a wire leads far away");
+    }
+}
+
+#[test]
 fn a_lonely_namespace_and_none_at_all_make_a_picture() {
     assert_eq!(check(&world(1)).cards.len(), 1);
     assert!(check(&world(0)).cards.is_empty());
