@@ -22,7 +22,7 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
 PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs containernetworking-plugins \
             dbus-daemon libglib2.0-bin gir1.2-glib-2.0 python3-dbus python3-gi python3-firewall python3-nftables \
-            busybox-static podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
+            busybox-static fish zsh mandoc podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
             $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
@@ -83,7 +83,7 @@ test-root: build-all packages firewalld
 # that depend on what a kernel has. JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
 PROTOCOL_TESTS := bad_input:: conf:: conformance:: delegation:: environment:: errors:: examples:: input:: log:: result:: tidy:: \
-                  version:: cnitool:: runtimes:: host_local:: leases:: pools:: static:: switching::back::
+                  version:: cnitool:: netns:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back::
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
 
@@ -105,12 +105,28 @@ bench: build packages
 # A running container may be started this instant: each file appears whole, under its name, by rename.
 put = install -m 755 $1/$2 $3/.$2.new && mv -f $3/.$2.new $3/$2 && echo "  $3/$2"
 
-install: build
+# Manual pages, from what the programs tell of themselves; and what completes command lines, by shell.
+.PHONY: pages
+pages: build
+	@mkdir -p $(OUT)/man
+	@day=$$(git log -1 --format=%cs 2>/dev/null || date -u +%F); \
+	conf/man/page $(OUT)/$(TARGET)/release/netns $(VERSION) $$day 'ip-netns(8)' 'cnitool(8)' 'network_namespaces(7)' > $(OUT)/man/netns.8; \
+	conf/man/page $(OUT)/$(TARGET)/release/cnitool $(VERSION) $$day 'netns(8)' 'ip-netns(8)' > $(OUT)/man/cnitool.8
+
+SHARE = $(DESTDIR)/usr/local/share
+
+install: build pages
 	@install -d $(DESTDIR)/opt/cni/bin $(DESTDIR)/usr/local/bin
 	@for name in $(PLUGINS); do $(call put,$(OUT)/$(TARGET)/release,$$name,$(DESTDIR)/opt/cni/bin); done
 	@for name in $(TOOLS); do $(call put,$(OUT)/$(TARGET)/release,$$name,$(DESTDIR)/usr/local/bin); done
+	@for name in $(TOOLS); do \
+		install -Dm 644 $(OUT)/man/$$name.8 $(SHARE)/man/man8/$$name.8; \
+		install -Dm 644 conf/completions/$$name.bash $(SHARE)/bash-completion/completions/$$name; \
+		install -Dm 644 conf/completions/_$$name $(SHARE)/zsh/site-functions/_$$name; \
+		install -Dm 644 conf/completions/$$name.fish $(SHARE)/fish/vendor_completions.d/$$name.fish; \
+		echo "  $(SHARE): manual page and completions of $$name"; done
 
-dist: rust
+dist: pages
 	@rm -rf dist; mkdir -p dist
 	@for target in $(DIST_TARGETS); do $(MAKE) --no-print-directory dist-one TARGET=$$target; done
 	@cd dist && sha256sum *.tar.gz > SHA256SUMS && cat SHA256SUMS
@@ -125,7 +141,7 @@ dist-one:
 	cargo build --locked --release --target $(TARGET) --bins; \
 	mkdir -p dist/$(name)/bin; \
 	cp $(addprefix $(OUT)/$(TARGET)/release/,$(PLUGINS) $(TOOLS)) dist/$(name)/bin; \
-	cp -r README.md CHANGELOG.md LICENSE docs conf dist/$(name); \
+	cp -r README.md CHANGELOG.md LICENSE docs conf $(OUT)/man dist/$(name); \
 	(cd dist/$(name)/bin && sha256sum $(PLUGINS) $(TOOLS) > SHA256SUMS); \
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
 		-cf - $(name) | gzip -9n > dist/$(name).tar.gz; \

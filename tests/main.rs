@@ -52,6 +52,7 @@ mod pools;
 mod portmap;
 mod result;
 mod runtimes;
+mod shells;
 mod spoof;
 mod r#static;
 mod status;
