@@ -2,7 +2,7 @@
 //! of what it says.
 
 use crate::exec::{child, command, verdict};
-use crate::graph::text::shown;
+use crate::text::shown;
 use crate::words::name;
 use crate::{Refusal, Status};
 use linux::named::{self, Name};

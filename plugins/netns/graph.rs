@@ -2,7 +2,6 @@
 //!
 //! - [`model`]: what there is: namespaces, their links, and where each link leads
 //! - [`gather`]: reads it from the kernel, one namespace after the other; [`wires`] finds the other ends
-//! - [`text`]: names are other people's texts, and are made harmless before anybody sees them
 //! - [`words`]: what all pictures say in the same words
 //! - [`tree`]: for a terminal, see [`terminal`]; [`json`]: for programs; [`dot`]: for graphviz; [`mermaid`]: for pages of
 //!   text that draw by themselves; [`svg`]: for everybody, by a [`layout`] of our own
@@ -18,8 +17,7 @@ mod model;
 mod natural;
 mod svg;
 mod terminal;
-pub(crate) mod text;
-mod tree;
+pub(crate) mod tree;
 mod wires;
 mod words;
 

@@ -8,6 +8,7 @@
 //! - [`each`]: a program in several namespaces
 //! - [`advice`]: what to do about a lack of privileges
 //! - [`batch`]: many commands from a file
+//! - [`text`]: names are other people's texts, and are made harmless before anybody sees them
 //! - [`json`], [`number`]: how iproute2 writes JSON and reads numbers
 //! - [`sigpipe`]: what a program run by `exec` inherits
 //!
@@ -31,6 +32,7 @@ mod processes;
 
 mod json;
 mod number;
+mod text;
 
 mod sigpipe;
 

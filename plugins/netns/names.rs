@@ -1,6 +1,6 @@
 //! `add`, `delete` and `monitor`.
 
-use crate::graph::text::shown;
+use crate::text::shown;
 use crate::words::{Options, name};
 use crate::{Refusal, complain, show};
 use linux::census::{Identity, census, command_of, namespace_of};

@@ -38,7 +38,7 @@ fn cluster(text: &mut String, graph: &Graph, at: usize, namespace: &Namespace) {
     let _ = writeln!(text, "  subgraph cluster_{id} {{\n    label={label}");
     match &namespace.inside {
         Inside::Closed(why) => {
-            let why = quoted(&[super::text::shown(why.as_bytes())], "\\l");
+            let why = quoted(&[crate::text::shown(why.as_bytes())], "\\l");
             let _ = writeln!(text, "    {id} [shape=note style=dashed label={why}]");
         }
         Inside::Seen { links, routes } => {

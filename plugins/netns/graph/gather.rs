@@ -3,6 +3,7 @@
 
 use super::model::{Far, Graph, Inside, Link, Namespace, Process};
 use super::natural::natural;
+use super::terminal::Progress;
 use super::wires;
 use crate::Refusal;
 use linux::address::Family;
@@ -36,15 +37,18 @@ pub(super) fn gather(only: &[OsString], routes: bool) -> std::result::Result<Gra
     let here = NetNs::here().and_then(|here| here.identity()).map_err(Refusal::failed)?;
     let mut held: Vec<Held> = find(&census, here)?;
     if let Some(unknown) = only.iter().find(|name| !held.iter().any(|it| it.namespace.names.contains(name))) {
-        let shown = super::text::shown(unknown.as_bytes());
+        let shown = crate::text::shown(unknown.as_bytes());
         return Err(Refusal::failed(format!("Cannot find namespace \"{shown}\" in {}", named::RUN)));
     }
     held.retain(|it| {
         only.is_empty() || it.namespace.here || it.namespace.names.iter().any(|name| only.contains(name))
     });
-    for it in &mut held {
+    let mut progress = Progress::of(held.len());
+    for (read, it) in held.iter_mut().enumerate() {
+        progress.at(read);
         look_into(it, routes);
     }
+    drop(progress);
     sort(&mut held);
     wires::join(&mut held);
     let namespaces = held.into_iter().map(|it| it.namespace).collect();

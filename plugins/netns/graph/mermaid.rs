@@ -2,8 +2,8 @@
 //! for each link.
 
 use super::model::{Far, Graph, Inside, Namespace, Place, namespace_id};
-use super::text::shown;
 use super::words;
+use crate::text::shown;
 use std::fmt::Write;
 
 /// Draws the graph. Ids are those of the JSON form.

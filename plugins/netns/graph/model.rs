@@ -1,6 +1,6 @@
 //! What there is to draw.
 
-use super::text::shown;
+use crate::text::shown;
 use linux::address::Address;
 use linux::census::Identity;
 use linux::route::Route;

@@ -104,7 +104,7 @@ impl Page {
     }
 }
 
-/// A text as XML has it. What XML cannot hold at all is not in it any more, see [`super::text`].
+/// A text as XML has it. What XML cannot hold at all is not in it any more, see [`crate::text`].
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

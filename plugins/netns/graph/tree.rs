@@ -2,8 +2,8 @@
 
 use super::model::{Graph, Inside, Link, Namespace};
 use super::terminal::Terminal;
-use super::text::{shown, split, width};
 use super::words;
+use crate::text::{shown, split, width};
 use linux::route::Route;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! What all forms of the picture say in the same words. Everything here is safe to show (see [`super::text`]).
+//! What all forms of the picture say in the same words. Everything here is safe to show (see [`crate::text`]).
 
 use super::model::{Far, Graph, Link, Namespace};
-use super::text::shown;
+use crate::text::shown;
 use linux::link::Stacked;
 use linux::route::Route;
 use plugins::attachment::mark::Mark;

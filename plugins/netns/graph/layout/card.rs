@@ -1,9 +1,9 @@
 //! A namespace as a card: its title, a chip for each of its links, and a frame around a bridge with its ports.
 
 use super::super::model::{Far, Graph, Inside, Link, Namespace};
-use super::super::text::{self, shown};
 use super::super::words;
 use super::Area;
+use crate::text::{self, shown};
 use std::collections::BTreeMap;
 
 /// One end of a wire: a link by its position in its namespace, or a namespace that could not be looked into.

@@ -20,7 +20,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
 }
 
 /// How many cells of a terminal a text takes that was made by [`shown`]: no character of it takes none.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.chars().map(cells).sum()
 }
 
@@ -42,7 +42,7 @@ fn cells(letter: char) -> usize {
 }
 
 /// As much of a text as fits into so many cells, and the rest.
-pub(super) fn split(text: &str, room: usize) -> (&str, &str) {
+pub(crate) fn split(text: &str, room: usize) -> (&str, &str) {
     let mut used = 0;
     let end = text.char_indices().find_map(|(at, letter)| {
         used += cells(letter);
