@@ -22,6 +22,7 @@ mod others;
 mod pictures;
 mod privileges;
 mod processes;
+mod run;
 mod terminal;
 
 mod differences;

@@ -4,9 +4,7 @@ use std::fs::read_to_string;
 
 /// A line for whoever was refused; nothing, if nothing is known that would help.
 pub(crate) fn advice() -> String {
-    let status = read_to_string("/proc/self/status").unwrap_or_default();
-    let map = read_to_string("/proc/self/uid_map").unwrap_or_default();
-    match Caller::of(&status, &map) {
+    match Caller::this() {
         Caller::User => {
             let alone = own_world().unwrap_or_else(|why| why);
             format!("Note: this needs root, so try it with sudo. {alone}")
@@ -25,11 +23,21 @@ pub(crate) fn advice() -> String {
     }
 }
 
+/// Whether the kernel may let this process make and enter namespaces.
+pub(crate) fn may_make_namespaces() -> bool {
+    matches!(Caller::this(), Caller::Root | Caller::RootOfUserNamespace)
+}
+
+/// Whether this process is root outside of all user namespaces.
+pub(crate) fn is_root() -> bool {
+    Caller::this() == Caller::Root
+}
+
 /// How to do everything here without root.
-pub(crate) const OWN_WORLD: &str = "unshare -Urnm sh -c 'mount -t tmpfs none /run && exec sh'";
+const OWN_WORLD: &str = "unshare -Urnm sh -c 'mount -t tmpfs none /run && exec sh'";
 
 /// How this caller gets a world of his own, or why he does not.
-pub(crate) fn own_world() -> Result<String, String> {
+fn own_world() -> Result<String, String> {
     let is = |setting: &str, value: &str| {
         let path = format!("/proc/sys/{}", setting.replace('.', "/"));
         let found = read_to_string(path).is_ok_and(|text| text.trim() == value);
@@ -57,6 +65,12 @@ enum Caller {
 const SYS_ADMIN: u32 = 21;
 
 impl Caller {
+    fn this() -> Caller {
+        let status = read_to_string("/proc/self/status").unwrap_or_default();
+        let map = read_to_string("/proc/self/uid_map").unwrap_or_default();
+        Caller::of(&status, &map)
+    }
+
     /// From `/proc/self/status` and `/proc/self/uid_map`.
     fn of(status: &str, map: &str) -> Caller {
         let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Every command in one table: its words, its page, its deed. Whatever describes the command line is made from it.
 
 use crate::words::Options;
-use crate::{Refusal, exec, graph, ids, list, names, page, processes};
+use crate::{Refusal, exec, graph, ids, list, names, page, processes, run};
 use clap::ArgMatches;
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ pub(crate) struct Command {
     pub(crate) name: &'static str,
     /// Other words for it.
     pub(crate) aliases: &'static [&'static str],
-    /// What it does, in a line.
+    /// What it does, in a line; nothing for one that is nobody's business.
     pub(crate) about: &'static str,
     /// How it is typed, one line for each way.
     pub(crate) usage: &'static str,
@@ -45,8 +45,22 @@ impl Command {
 }
 
 /// In iproute2's order, because any beginning stands for the first that begins so; then those that it does not have.
-pub(crate) static COMMANDS: [&Command; 12] =
-    [&LIST, &LIST_ID, &HELP, &ADD, &SET, &DELETE, &IDENTIFY, &PIDS, &EXEC, &MONITOR, &ATTACH, &GRAPH];
+pub(crate) static COMMANDS: [&Command; 14] = [
+    &LIST,
+    &LIST_ID,
+    &HELP,
+    &ADD,
+    &SET,
+    &DELETE,
+    &IDENTIFY,
+    &PIDS,
+    &EXEC,
+    &MONITOR,
+    &ATTACH,
+    &GRAPH,
+    &RUN,
+    &RUN_INSIDE,
+];
 
 static LIST: Command = Command {
     name: "list",
@@ -199,4 +213,36 @@ Examples:
   netns graph --format svg >graph.svg  for a browser
   netns -p graph --format json | jq '.namespaces[] | select(.processes == 0).names'",
     deed: Deed::Read { arguments: graph::arguments, perform: graph::graph },
+};
+
+static RUN: Command = Command {
+    name: "run",
+    aliases: &[],
+    about: "Run a program in a namespace that is made for it, and goes with it",
+    usage: "netns run [--network NETWORK]... [--as-root] [--] PROGRAM [ARGUMENT...]",
+    more: "\
+The namespace has lo, which is up, and an interface for each NETWORK: those of /etc/cni/net.d, by plugins in
+/opt/cni/bin, or where NETCONFPATH and CNI_PATH say. The exit status is the program's.
+
+When the program has ended, everything is taken away; also on a signal, which the program gets; and after a
+kill -9, with which the program ends too, by the next `netns run`. While it runs, the namespace is called run-...
+in `netns list`, and other tools can look into it.
+
+Under sudo the program runs as the user who called sudo. Without root, and without networks, it runs in a user
+namespace, where the system lets users make them.
+
+Examples:
+  netns run -- sh                                 nothing that is done in it reaches the network
+  sudo netns run --network jackfield -- curl ...  attached to a network, as yourself",
+    deed: Deed::Read { arguments: run::arguments, perform: run::run },
+};
+
+/// What `run` starts this program with.
+static RUN_INSIDE: Command = Command {
+    name: "run-inside",
+    aliases: &[],
+    about: "",
+    usage: "netns run-inside NAME RUNNER USER PROGRAM [ARGUMENT...]",
+    more: "",
+    deed: Deed::Words(run::inside),
 };

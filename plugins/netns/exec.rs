@@ -2,7 +2,7 @@
 
 use crate::each::{EACH, each};
 use crate::words::{Options, name};
-use crate::{Refusal, Status, complain, show};
+use crate::{Refusal, Status, complain, environment, show};
 use linux::named::{self, Command, Name, NotRun};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,7 @@ pub(crate) fn exec(options: &Options, words: &[OsString]) -> Result<(), Refusal>
     if options.in_batch {
         return finish(child(&name, program, arguments));
     }
-    let search = search_path();
+    let search = environment::search_path();
     let command = Command { program, arguments, search: search.as_deref() };
     Err(match named::exec(&name, &command, &mut |fault| complain(&fault)) {
         NotRun::NotEntered(e) => Refusal::not_entered(e),
@@ -35,11 +35,6 @@ pub(crate) fn exec(options: &Options, words: &[OsString]) -> Result<(), Refusal>
 pub(crate) fn command(words: &[OsString]) -> Result<(&OsStr, &[OsString]), Refusal> {
     let (program, arguments) = words.split_first().ok_or_else(|| Refusal::failed("No command specified"))?;
     Ok((program, arguments))
-}
-
-#[allow(clippy::disallowed_methods, reason = "the one variable that this program reads")]
-fn search_path() -> Option<OsString> {
-    std::env::var_os("PATH")
 }
 
 /// One namespace after the other, in the order of the list. A program that fails in one does not keep it from the others; one

@@ -5,8 +5,8 @@
 //! - [`commands`]: all commands in one table: words, page, deed; [`page`] shows it to a newcomer
 //! - [`names`], [`processes`], [`ids`], [`list`], [`exec`]: the deeds, by subject
 //! - [`graph`]: who is wired to whom, as a picture
-//! - [`each`]: a program in several namespaces
-//! - [`advice`]: what to do about a lack of privileges
+//! - [`each`]: a program in several namespaces; [`run`]: in one that is made for it
+//! - [`advice`]: what to do about a lack of privileges; [`environment`]: the variables that are read
 //! - [`batch`]: many commands from a file
 //! - [`text`]: names are other people's texts, and are made harmless before anybody sees them
 //! - [`json`], [`number`]: how iproute2 writes JSON and reads numbers
@@ -20,6 +20,7 @@ mod commands;
 mod page;
 
 mod advice;
+mod environment;
 
 mod batch;
 mod each;
@@ -29,6 +30,7 @@ mod ids;
 mod list;
 mod names;
 mod processes;
+mod run;
 
 mod json;
 mod number;
@@ -52,10 +54,7 @@ fn main() -> ExitCode {
     let done = words::read(&typed).and_then(perform);
     done.map_or_else(
         |refusal| {
-            complain(&refusal.message);
-            if refusal.forbidden {
-                complain(&advice::advice());
-            }
+            refusal.tell();
             refusal.status.into()
         },
         |()| ExitCode::SUCCESS,
@@ -108,6 +107,8 @@ enum Status {
     Refused,
     /// The words make no sense, or the namespace of `exec` cannot be entered.
     Rejected,
+    /// A program that was run has ended so.
+    Program(u8),
     /// A signal has ended a program that was run, so that nothing more is to be done.
     Killed,
 }
@@ -118,6 +119,7 @@ impl From<Status> for ExitCode {
             Status::Failed | Status::Killed => 1,
             Status::Refused => 2,
             Status::Rejected => 255,
+            Status::Program(status) => status,
         })
     }
 }
@@ -131,6 +133,14 @@ impl Refusal {
     /// The same, about names.
     fn by_name(why: named::Error) -> Refusal {
         Refusal { forbidden: why.is_forbidden(), ..Refusal::failed(why) }
+    }
+
+    /// Says what is wrong, and what would help.
+    fn tell(&self) {
+        complain(&self.message);
+        if self.forbidden {
+            complain(&advice::advice());
+        }
     }
 
     /// A deed failed, and everybody has been told.

@@ -6,6 +6,7 @@ use crate::{Refusal, complain, show};
 use linux::census::{Identity, census, command_of, namespace_of};
 use linux::named::{self, Change, Name};
 use linux::netns::NetNs;
+use linux::rtnl::Rtnl;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -30,34 +31,44 @@ pub(crate) fn add(_: &Options, words: &[OsString]) -> Result<(), Refusal> {
 /// Sets `lo` up in a namespace.
 pub(crate) fn set_loopback_up(name: &Name) -> Result<(), Refusal> {
     let namespace = NetNs::open(&name.file()).map_err(Refusal::failed)?;
-    let there = namespace.rtnl().map_err(Refusal::failed)?;
+    set_lo_up(&namespace.rtnl().map_err(Refusal::failed)?)
+}
+
+/// Sets `lo` up, by a conversation about its namespace.
+pub(crate) fn set_lo_up(there: &Rtnl) -> Result<(), Refusal> {
     match there.link_by_name("lo").map_err(Refusal::failed)? {
         Some(lo) => there.set_up(lo.index).map_err(Refusal::failed),
-        None => Err(Refusal::failed(format!("there is no lo in \"{name}\""))),
+        None => Err(Refusal::failed("there is no lo")),
     }
 }
 
 /// Takes a name away, or with `-all` every name: one that cannot be taken away does not keep the others.
 pub(crate) fn delete(options: &Options, words: &[OsString]) -> Result<(), Refusal> {
-    let names = match options.all {
-        true => named::names().map_err(Refusal::by_name)?,
-        false => vec![name(words.first())?],
-    };
+    if !options.all {
+        return delete_one(&name(words.first())?);
+    }
     let mut done = Ok(());
     let mut gone = Vec::new();
-    for name in names {
+    for name in named::names().map_err(Refusal::by_name)? {
         let namespace = Identity::of_path(&name.file());
         match named::delete(&name) {
             Ok(()) => gone.extend(namespace.ok().map(|namespace| (name, namespace))),
-            Err(fault) if options.all => {
+            Err(fault) => {
                 complain(&fault);
                 done = Err(Refusal { forbidden: fault.is_forbidden(), ..Refusal::said() });
             }
-            Err(fault) => return Err(Refusal::by_name(fault)),
         }
     }
     tell_who_lives_on(&gone);
     done
+}
+
+/// Takes one name away.
+pub(crate) fn delete_one(name: &Name) -> Result<(), Refusal> {
+    let namespace = Identity::of_path(&name.file());
+    named::delete(name).map_err(Refusal::by_name)?;
+    tell_who_lives_on(&namespace.map(|namespace| (name.clone(), namespace)).into_iter().collect::<Vec<_>>());
+    Ok(())
 }
 
 /// How many processes are named before it is enough.

@@ -89,7 +89,7 @@ fn clap_command(command: &Command) -> clap::Command {
         .about(command.about)
         .override_usage(command.usage)
         .after_help(command.more)
-        .hide(command.name == "help");
+        .hide(command.name == "help" || command.about.is_empty());
     match command.deed {
         Deed::Words(_) => described,
         Deed::Read { arguments, .. } => arguments(described),

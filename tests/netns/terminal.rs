@@ -1,6 +1,6 @@
 //! Job control: a terminal belongs to the program that `exec` has become.
 
-use super::twin::twins_with;
+use super::twin::{alone_with, twins_with};
 use crate::lab::world::Need;
 
 #[test]
@@ -32,5 +32,22 @@ end
         script -qefc "sh $told/program" /dev/null </dev/null >$told/seen; tr -d '\r' <$told/seen | grep -v Stopped"#;
     twins_with(&[Need::Program("script")], script, |story| {
         story.tells(&["stopped 1", "same process", "back", "status: 5"]);
+    });
+}
+
+/// The runner of `run` is in the foreground as well: it must neither end by the keys nor pass on what the program has got.
+#[test]
+fn an_interrupt_reaches_the_program_of_run_once() {
+    let script = r#"
+        mkfifo $told/keys $told/ready
+        cat >$told/program <<'end'
+        trap 'count=$((count + 1))' INT; echo >/var/lib/told/ready
+        while :; do read line; [ "$line" = end ] && echo "interrupted $count" && exit 7; done
+end
+        script -qefc "env --default-signal=INT $TOOL run sh $told/program" /dev/null <$told/keys >$told/seen & script=$!
+        exec 8>$told/keys; read line <$told/ready; printf '\003' >&8; until grep -q C $told/seen; do :; done; echo end >&8
+        wait $script; echo "status: $?"; tr -d '\r' <$told/seen | grep ^interrupted; ls -A /run/netns /run/jackfield/runs"#;
+    alone_with(&[Need::Program("script")], script, |story| {
+        assert_eq!(story.0, ["status: 7", "interrupted 1", "/run/jackfield/runs:", "", "/run/netns:"]);
     });
 }

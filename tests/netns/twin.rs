@@ -1,8 +1,8 @@
 //! Twin worlds: the same lines with `ip netns` in one and with `netns` in the other must tell the same story.
 
 use crate::lab::host::Host;
+use crate::lab::lab_with;
 use crate::lab::world::Need;
-use crate::lab::{lab, lab_with};
 use std::process::Output;
 
 /// What every script finds: a fresh /run, and
@@ -88,7 +88,12 @@ pub(super) fn twins_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)
 
 /// Runs the lines with our program alone: for what `ip netns` does otherwise, or not at all.
 pub(super) fn alone(script: &str, look: impl FnOnce(&Story)) {
-    lab(|host| look(&tell(host, "netns", script)));
+    alone_with(&[], script, look);
+}
+
+/// The same in a world that offers something more.
+pub(super) fn alone_with(needs: &[Need], script: &str, look: impl FnOnce(&Story)) {
+    lab_with(needs, |host| look(&tell(host, "netns", script)));
 }
 
 fn tell(host: &Host, twin: &str, script: &str) -> Story {

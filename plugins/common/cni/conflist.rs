@@ -68,6 +68,23 @@ pub struct Runtime {
     pub variables: Vec<(OsString, OsString)>,
 }
 
+/// Holds the signals that a [`Runtime`] with `hold_signals` holds, from here on: for a program that makes more than
+/// attachments.
+///
+/// # Errors
+/// What sigprocmask(2) and signalfd(2) say.
+pub fn hold_signals() -> Result<()> {
+    hold::begin()
+}
+
+/// Fails once one of the held signals has arrived.
+///
+/// # Errors
+/// Code 999, naming the signal.
+pub fn refuse_when_interrupted() -> Result<()> {
+    hold::refuse_when_arrived()
+}
+
 /// Lets the signals through that a [`Runtime`] held; if one had arrived, the process ends here by it.
 pub fn end_of_signals() {
     hold::end();

@@ -22,7 +22,8 @@
 //! - [`nft`]: packet filtering and address translation, by nf_tables;
 //! - [`conntrack`]: the connections that are tracked, and translated as they once began;
 //! - [`sysctl`]: the settings below `/proc/sys`;
-//! - [`errand`]: waits of the kernel, left to a child process.
+//! - [`errand`]: waits of the kernel, left to a child process;
+//! - [`job`], [`user`]: a program that is run for somebody, and with whose rights.
 //!
 //! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
 //! are the exceptions, for a process that has nothing to do anywhere else.
@@ -46,6 +47,7 @@ pub mod bridge;
 pub mod conntrack;
 pub mod errand;
 mod heard;
+pub mod job;
 pub mod link;
 pub mod mac;
 pub mod neighbour;
@@ -54,5 +56,6 @@ pub mod nsid;
 pub mod qdisc;
 pub mod route;
 pub mod sysctl;
+pub mod user;
 pub mod veth;
 pub mod vlan;

@@ -9,13 +9,15 @@ mod directory;
 mod enter;
 mod member;
 mod name;
+mod nameless;
 mod program;
 mod vrf;
 mod watch;
 
-pub use enter::{Command, NotRun, enter, exec};
+pub use enter::{Command, NotRun, become_program, enter, exec};
 pub use member::{Process, names_of, processes_in};
 pub use name::{BadName, Name};
+pub use nameless::enter_nameless;
 pub use watch::{Change, watch};
 
 use nix::errno::Errno;

@@ -43,8 +43,13 @@ pub fn exec(name: &Name, command: &Command, shrug: &mut dyn FnMut(Error)) -> Not
     if let Err(e) = enter(name, shrug) {
         return NotRun::NotEntered(e);
     }
+    NotRun::NotExecuted(become_program(command))
+}
+
+/// The same, where this process already is. Comes back only if that failed.
+pub fn become_program(command: &Command) -> Error {
     let errno = program::replace_this_process(command);
-    NotRun::NotExecuted(Error { doing: format!("exec of \"{}\" failed", command.program.display()), errno })
+    Error { doing: format!("exec of \"{}\" failed", command.program.display()), errno }
 }
 
 /// Moves this thread, and whatever it starts or becomes, into the namespace and into mounts of its own, for good. What
@@ -60,18 +65,17 @@ pub fn enter(name: &Name, shrug: &mut dyn FnMut(Error)) -> Result<()> {
     // A slave, not private: what the host mounts later still appears, and nothing flows back.
     mount(None::<&str>, "/", Some("none"), MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
         .doing(|| "\"mount --make-rslave /\" failed".into())?;
-    replace_sys(name)?;
+    replace_sys(name.as_os_str())?;
     show_in_etc(name, shrug)
 }
 
 /// A sysfs shows the links of the namespace in which it was mounted.
-fn replace_sys(name: &Name) -> Result<()> {
+pub(super) fn replace_sys(source: &OsStr) -> Result<()> {
     let stays_beneath = umount2("/sys", MntFlags::MNT_DETACH).is_err();
     let is_read_only = || statvfs("/sys").is_ok_and(|sys| sys.flags().contains(FsFlags::ST_RDONLY));
     // The kernel refuses a writable sysfs over one that somebody made read-only, as in a container.
     let flags = if stays_beneath && is_read_only() { MsFlags::MS_RDONLY } else { MsFlags::empty() };
-    mount(Some(name.as_os_str()), "/sys", Some("sysfs"), flags, None::<&str>)
-        .doing(|| "mount of /sys failed".into())
+    mount(Some(source), "/sys", Some("sysfs"), flags, None::<&str>).doing(|| "mount of /sys failed".into())
 }
 
 /// Mounts each entry of the name's own folder over the entry of `/etc` with the same name.

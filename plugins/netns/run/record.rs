@@ -1,0 +1,114 @@
+//! What a run makes, in a file that is locked for as long as the run lives. A lock that can be had is one whose holder has
+//! died: the next run cleans up after it. Both are in /run, and gone with the boot, as namespaces are.
+
+use super::unmake;
+use super::wired::Networks;
+use crate::{Refusal, complain};
+use linux::named::{Name, reason};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The folder of the records; each has the name of its namespace.
+const FOLDER: &str = "/run/jackfield/runs";
+
+/// A run that is under way.
+pub(super) struct Record {
+    name: Name,
+    file: PathBuf,
+    /// The lock is this opening's. No other process has it: it is closed when a program is executed.
+    _held: File,
+}
+
+/// What the file says. Paths are bytes: they need not be text.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    networks: Vec<String>,
+    configurations: Vec<u8>,
+    plugins: Vec<u8>,
+}
+
+impl Record {
+    /// Makes a record under a name that nobody has.
+    pub(super) fn begin(networks: &Networks) -> Result<Record, Refusal> {
+        let written = Written {
+            networks: networks.names().into_iter().map(str::to_owned).collect(),
+            configurations: networks.configurations.as_os_str().as_bytes().to_vec(),
+            plugins: networks.plugins.as_bytes().to_vec(),
+        };
+        let make = || {
+            let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+            let name = format!("run-{}", id.get(..8).unwrap_or(&id));
+            DirBuilder::new().recursive(true).mode(0o755).create(FOLDER)?;
+            let file = Path::new(FOLDER).join(&name);
+            // It gets its name when it is whole and locked: nobody takes it for one whose holder has died.
+            let unnamed = file.with_file_name(format!(".{name}"));
+            let mut held = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+            held.try_lock()?;
+            held.write_all(&serde_json::to_vec(&written)?)?;
+            fs::rename(&unnamed, &file)?;
+            Ok::<_, io::Error>((name, file, held))
+        };
+        let (name, file, held) = make().map_err(|error| {
+            let why = reason(&error);
+            Refusal {
+                forbidden: error.kind() == io::ErrorKind::PermissionDenied,
+                ..Refusal::failed(format!("Cannot keep a record in {FOLDER}: {why}"))
+            }
+        })?;
+        let name = Name::try_from(OsStr::new(&name)).map_err(Refusal::failed)?;
+        Ok(Record { name, file, _held: held })
+    }
+
+    /// The name of the namespace, which is to be made by whoever has the record.
+    pub(super) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Takes everything away, and last of all the record: where something stays, the next run tries again.
+    pub(super) fn end(self, networks: &Networks) -> Result<(), Refusal> {
+        unmake(&self.name, networks)?;
+        fs::remove_file(&self.file).map_err(|error| {
+            Refusal::failed(format!("Cannot remove {}: {}", self.file.display(), reason(&error)))
+        })
+    }
+}
+
+/// Cleans up after the runs that were killed. What cannot be taken away is told, and keeps nobody from a run of his own.
+pub(super) fn clean_up_after_the_killed() {
+    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        if let Some(Err(refusal)) = clean_up_after(&entry.path()) {
+            refusal.tell();
+            let record = entry.path();
+            complain(&format!(
+                "Note: this is left of an earlier run; the next one tries again ({})",
+                record.display()
+            ));
+        }
+    }
+}
+
+/// None if whoever made this lives.
+fn clean_up_after(file: &Path) -> Option<Result<(), Refusal>> {
+    let mut held = File::open(file).ok()?;
+    held.try_lock().ok()?;
+    // Its holder has just removed it: then he has not died, or somebody else was quicker than we are.
+    if held.metadata().ok()?.nlink() == 0 {
+        return None;
+    }
+    let name = Name::try_from(file.file_name()?).ok()?;
+    let text = io::read_to_string(&mut held).unwrap_or_default();
+    let Ok(written) = serde_json::from_str::<Written>(&text) else {
+        // Killed before it was whole, and so before anything was made.
+        let _ = fs::remove_file(file);
+        return None;
+    };
+    let (folder, plugins) =
+        (Path::new(OsStr::from_bytes(&written.configurations)), OsStr::from_bytes(&written.plugins));
+    let networks = Networks::remembered(folder, plugins, &written.networks, &name);
+    Some(Record { name, file: file.into(), _held: held }.end(&networks))
+}
