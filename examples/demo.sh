@@ -1,36 +1,14 @@
 #!/bin/bash
 # Two network namespaces on one bridge: `make demo`, or examples/demo.sh FOLDER_WITH_THE_PROGRAMS
 #
-# Everything happens in a private world (own network and mount namespace, own /run and /var/lib), so that nothing
-# on this machine is touched. Where the kernel allows user namespaces it needs no root.
+# Everything happens in a private world (world.sh), so that nothing on this machine is touched. Where the kernel allows
+# user namespaces it needs no root.
 set -euo pipefail
-here=$(cd "$(dirname "$0")/.." && pwd)
-bin=$(cd "${1:-$here/target/$(uname -m)-unknown-linux-musl/release}" && pwd)
-
-for need in ip ping unshare; do
-    command -v $need >/dev/null || { echo "demo: $need is missing: apt-get install iproute2 iputils-ping"; exit 1; }
-done
-
-if [ -z "${JACKFIELD_DEMO:-}" ]; then
-    export JACKFIELD_DEMO=1
-    if [ "$(id -u)" = 0 ]; then exec unshare --net --mount "$0" "$bin"; fi
-    if unshare --user --map-root-user --net --mount true 2>/dev/null; then
-        exec unshare --user --map-root-user --net --mount "$0" "$bin"
-    fi
-    echo 'demo: this kernel gives no user namespaces to ordinary users: sudo make demo'; exit 1
-fi
-
-mount --make-rprivate /
-mount -t tmpfs demo /run
-mount -t tmpfs demo /var/lib
-ip link set lo up
-export CNI_PATH=$bin NETCONFPATH=$here/conf
+need=()
+. "$(dirname "$0")/world.sh"
+export NETCONFPATH=$here/conf
 pods=(red blue)
 
-bold='' plain=''
-if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
-say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
-run() { printf '$ %s\n' "$*"; "$bin/$1" "${@:2}"; }
 pod() { printf '$ netns exec %s\n' "$*"; "$bin/netns" exec "$@"; }
 
 remove() {
@@ -47,14 +25,14 @@ remove() {
 # However this ends, nothing stays.
 on_exit() {
     local code=$?
+    leave
     if [ $code = 0 ]; then return; fi
     set +e
-    if [ $code = 130 ]; then say 'interrupted: removing everything'; else say 'failed: removing everything'; fi
+    if [ $code -gt 128 ]; then say 'interrupted: removing everything'; else say 'failed: removing everything'; fi
     remove
     exit $code
 }
 trap on_exit EXIT
-trap 'exit 130' INT TERM HUP
 
 say 'In a private world, where /run and /var/lib are empty:'
 printf '$ export CNI_PATH=%s\n$ export NETCONFPATH=%s\n' "$CNI_PATH" "$NETCONFPATH"

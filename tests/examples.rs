@@ -10,6 +10,9 @@ use crate::lab::lab_with;
 use crate::lab::snapshot::Shared;
 use crate::lab::world::{self, Need};
 
+mod scripts;
+pub mod toy_container;
+
 /// An example, built as this test was built. Cargo has no variable for examples, and builds none for a test that is
 /// asked for by name, so we do; where that was done already it costs nothing.
 pub fn example(name: &str) -> PathBuf {

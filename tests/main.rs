@@ -40,6 +40,7 @@ mod kernel;
 #[allow(dead_code, reason = "the lab is used by parts; a part that no test uses yet is still the lab")]
 mod lab;
 mod leases;
+mod limits;
 mod log;
 mod loopback;
 mod masquerade;
