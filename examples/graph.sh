@@ -1,5 +1,5 @@
 #!/bin/bash
-# Draws a small node with two networks: examples/graph.sh FOLDER_WITH_THE_PROGRAMS [FORMAT] > graph.svg
+# Draws a small node with three networks: examples/graph.sh FOLDER_WITH_THE_PROGRAMS [FORMAT] > graph.svg
 #
 # docs/graph.svg was made by this. Everything happens in a private world, see demo.sh.
 set -euo pipefail
@@ -29,14 +29,5 @@ attach published api eth1
 attach published db
 attach routed batch
 "$bin/netns" add idle
-
-# A container that has containers of its own.
-"$bin/netns" add inner
-"$bin/netns" exec batch ip link add br0 type bridge
-"$bin/netns" exec batch ip link set br0 up
-"$bin/netns" exec batch ip link add v-inner master br0 type veth peer name eth0 netns inner
-"$bin/netns" exec batch ip link set v-inner up
-"$bin/netns" exec inner ip link set eth0 up
-"$bin/netns" exec inner ip address add 192.168.7.2/24 dev eth0
 
 "$bin/netns" graph --format "$format"
