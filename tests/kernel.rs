@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::lab::host::{Host, Pod};
+use crate::lab::place::Place;
 use crate::lab::world::Need;
 use crate::lab::{conf, lab, lab_with};
 
@@ -275,6 +276,33 @@ fn nothing_of_the_hosts_is_changed_but_what_is_shared() {
                 |line: &String| line.contains("file/run/leases/") || line.contains("file/run/jackfield/");
             assert!(found.iter().all(lease), "{program}: {found:#?}");
             web.del_with(&result).silent();
+        }
+    });
+}
+
+#[test]
+fn a_port_of_a_bridge_needs_no_address_of_its_own() {
+    lab(|host| {
+        let pod = host.pod();
+        let result = host.attach("bridge", conf::bridge(host), &pod).add().result();
+        let port = result["interfaces"][1]["name"].as_str().unwrap().to_owned();
+        let local = |place: &Place, of: &str| {
+            let found = place.sh(&format!("ip -o -6 address show dev {of} scope link"));
+            let word = found.split_whitespace().find(|word| word.starts_with("fe80:"));
+            word.and_then(|word| word.split('/').next()).map(str::to_owned)
+        };
+        host.differs(
+            "port-address",
+            || assert_eq!(local(host, &port), None),
+            || assert!(local(host, &port).is_some()),
+        );
+        assert!(pod.pings("10.9.0.1") && pod.pings("fd00:9::1"));
+        // Who has a link-local address reaches those of the bridge and of other containers.
+        let other = host.pod();
+        host.attach("bridge", conf::bridge(host), &other).container("other").add().result();
+        for address in [local(host, "br0"), local(&other, "eth0")] {
+            let address = address.unwrap();
+            assert!(pod.pings(&format!("{address}%eth0")), "{address}");
         }
     });
 }

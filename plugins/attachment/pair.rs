@@ -131,10 +131,10 @@ impl<'a> Sides<'a> {
         let alias = Mark::of(self.attachment).alias(self.attachment);
         let port = wanted.port.as_ref().map(|(_, port)| port);
         let finish = Request::finish_host_end(pair.host, port, &alias);
-        // Up last: the kernel tells IPv6 of a change of a link that is up, and IPv6 then goes through all the host's routes,
-        // three for each container (`rt6_sync_down_dev` in net/ipv6/route.c).
-        let up = port.map(|_| Request::set_up(pair.host));
-        let requests = [finish].into_iter().chain(up);
+        // Up last: the kernel tells IPv6 of a change of a link that is up, and IPv6 then goes through all the host's routes
+        // (`rt6_sync_up` in net/ipv6/route.c). A port needs no address, and without one each container has fewer of them.
+        let up = port.map(|_| [Request::without_link_local_address(pair.host), Request::set_up(pair.host)]);
+        let requests = [finish].into_iter().chain(up.into_iter().flatten());
         trail.step(|| self.host.all(requests).doing(|| format!("failed to set up host end {host_end}")))?;
         Ok(pair)
     }

@@ -80,7 +80,9 @@ fn detour(
     let alias = Mark::of(attachment).alias(attachment);
     trail.step(|| {
         let bucket = Request::set_token_bucket(ifb.index, &limit.bucket(ifb.mtu));
-        host.all([Request::set_alias(ifb.index, &alias), bucket])
+        // It carries what another link has received: an address of its own would be nobody's.
+        let address = Request::without_link_local_address(ifb.index);
+        host.all([Request::set_alias(ifb.index, &alias), address, Request::set_up(ifb.index), bucket])
             .doing(|| format!("create ifb qdisc on {name:?}"))
     })?;
     trail.step(|| {

@@ -6,7 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::rtnl::message::RtnlMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
+};
 use nix::errno::Errno;
 
 use crate::bridge::Port;
@@ -183,6 +186,15 @@ impl Request {
     /// Sets a link's free text, of at most 255 bytes.
     pub fn set_alias(link: u32, alias: &str) -> Request {
         set(link, LinkAttribute::IfAlias(alias.into()), format!("set alias of link {link}"))
+    }
+
+    /// Has a link come up without a link-local address, and so without most of the routes that IPv6 makes for a link. Where there
+    /// is no IPv6 there is nothing to do.
+    pub fn without_link_local_address(link: u32) -> Request {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let family = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+        set(link, family, format!("have link {link} come up without a link-local address"))
+            .forgiving(&[Errno::EAFNOSUPPORT])
     }
 
     /// Deletes a link, and with a veth its other end; a link already gone is deleted.

@@ -4,7 +4,7 @@
 pub(crate) mod message;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use nix::errno::Errno;
 
 use self::message::{Attributes, Tc};
@@ -156,14 +156,12 @@ pub struct IfbSpec<'a> {
 }
 
 impl Rtnl {
-    /// Makes an `ifb` link, which is up.
+    /// Makes an `ifb` link, which is down: settings have to be there before it comes up.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EOPNOTSUPP` where the kernel has no such links.
     pub fn create_ifb(&self, ifb: &IfbSpec<'_>) -> Result<()> {
         let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(ifb.name.into()),
             LinkAttribute::Mtu(ifb.mtu),

@@ -4,6 +4,12 @@ use super::{Difference, pair};
 
 pub const TABLE: &[Difference] = &[
     pair(
+        "port-address",
+        "",
+        "a bridge's port has no IPv6 address of its own, nor has an `ifb` link",
+        "each has a link-local one",
+    ),
+    pair(
         "spoof-first",
         "",
         "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down; LLDP frames teach the bridge nothing",
