@@ -204,7 +204,7 @@ const PROGRAMS: &[(&str, &str, u64)] = &[
     ("tuning", env!("CARGO_BIN_EXE_tuning"), 1_500_000),
     ("host-local", env!("CARGO_BIN_EXE_host-local"), 1_000_000), // no netlink in it, but it looks at leases by hand, too
     ("static", env!("CARGO_BIN_EXE_static"), 750_000),           // no files either
-    ("netns", env!("CARGO_BIN_EXE_netns"), 1_750_000), // all of `ip netns`, and pictures of five kinds
+    ("netns", env!("CARGO_BIN_EXE_netns"), 2_100_000), // it draws the whole machine, and `run` is a runtime
     ("cnitool", env!("CARGO_BIN_EXE_cnitool"), 2_600_000), // it knows the plugins' rules, their configurations and their leases
 ];
 

@@ -23,13 +23,14 @@ fn delete_takes_away_any_name_that_is_a_file() {
 #[test]
 fn a_deleted_namespace_lives_as_long_as_a_program_in_it() {
     let script = "
-        mkfifo $told/ready $told/end; netns add rs-a; inode=$(stat -c %i /run/netns/rs-a)
+        mkfifo $told/ready $told/end; netns add rs-a; ip link add rs-v type veth peer rs-w netns rs-a; inode=$(stat -c %i /run/netns/rs-a)
         $TOOL exec rs-a sh -c \"echo >$told/ready; read x <$told/end\" & read x <$told/ready; netns del rs-a; mounts
         [ $(readlink /proc/$!/ns/net) = \"net:[$inode]\" ] && echo alive; ip netns attach rs-again $!; echo >$told/end; wait
-        [ $(stat -c %i /run/netns/rs-again) = $inode ] && echo again; netns exec rs-again true; netns del rs-again; files";
+        [ $(stat -c %i /run/netns/rs-again) = $inode ] && echo again; netns exec rs-again true; ip link show rs-v >/dev/null && netns del rs-again; files
+        timeout 20 sh -c 'while ip link show rs-v >/dev/null 2>&1; do :; done' && echo gone";
     twins(script, |story| {
         assert_eq!(story.statuses(), [0, 0, 0, 0]);
-        story.tells(&["alive", "again"]);
+        story.tells(&["alive", "again", "gone"]);
     });
 }
 

@@ -227,6 +227,19 @@ fn who_is_interrupted_before_the_program_runs_does_not_run_it() {
     });
 }
 
+/// The kernel sends the signal when the record gets its name.
+#[test]
+fn who_is_interrupted_before_there_is_a_namespace_ends_by_the_signal_too() {
+    lab_with(&[Need::Program("strace")], |host| {
+        networks(host);
+        let before = host.snapshot();
+        let trace = ["-qq", "-o", "/dev/null", "-e", "trace=/^rename", "-e", "inject=/^rename:signal=TERM"];
+        let ended = run(host, &["sh", "-c", "exit 3"]).under(&[&["strace"], &trace[..]].concat()).run();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended.status()), Some(15), "{ended}");
+        nothing_is_left(host, &before);
+    });
+}
+
 #[test]
 fn what_cannot_be_taken_away_is_told_and_tried_again() {
     lab_with(&[Need::Ours("tools")], |host| {

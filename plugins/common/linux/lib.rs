@@ -25,8 +25,8 @@
 //! - [`errand`]: waits of the kernel, left to a child process;
 //! - [`job`], [`user`]: a program that is run for somebody, and with whose rights.
 //!
-//! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`] and [`named::exec`]
-//! are the exceptions, for a process that has nothing to do anywhere else.
+//! **Invariant**: no thread stays in a namespace that it visited. [`netns::NetNs::enter`], [`named::enter`] and
+//! [`named::enter_nameless`] are the exceptions, for a process that has nothing to do anywhere else.
 //!
 //! **Invariant**: *create* fails if the thing exists, *ensure* accepts what is there and says whether it made
 //! it, *delete* accepts absence. What the kernel says is matched by number, never by text.
