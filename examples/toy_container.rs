@@ -15,6 +15,8 @@
 //! 2. [`namespaces`] leaves the host's namespaces, and waits until the runtime has furnished the new ones;
 //! 3. [`init`] is process 1 in there: it makes the file system, starts the command and waits for its end.
 //!
+//! Whoever kills the runtime by KILL ends the container too, but its lease and its cgroup stay.
+//!
 //! Nobody is locked up by this: a runtime for strangers also takes capabilities away and filters system calls.
 #![allow(clippy::print_stderr, reason = "this is a program for people")]
 #![allow(clippy::disallowed_methods, reason = "it shows what linux::netns keeps out of sight")]
@@ -269,6 +271,8 @@ fn namespaces(order: &Order) -> Outcome<u8> {
 
 fn init(order: &Order) -> Outcome<u8> {
     set_pdeathsig(Signal::SIGKILL)?;
+    // What the runtime keeps waiting the command is to get. Process 1 itself gets nothing that it has not asked for.
+    SigSet::all().thread_unblock()?;
     // The cgroup that we are in by now becomes the top of what can be seen.
     doing("make a cgroup namespace", unshare(CloneFlags::CLONE_NEWCGROUP))?;
     doing("set the host's name", sethostname("toy"))?;
