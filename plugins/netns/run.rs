@@ -13,7 +13,7 @@ mod wired;
 pub(crate) use inside::inside;
 
 use crate::words::Options;
-use crate::{Refusal, Status, advice, complain, environment, names};
+use crate::{Refusal, Status, advice, environment, names};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use cni::conflist;
 use linux::job::Signals;
@@ -46,11 +46,11 @@ pub(crate) fn run(_: &Options, words: &ArgMatches) -> Result<(), Refusal> {
         return if names.is_empty() { inside::alone(&program) } else { Err(not_without_root()) };
     }
     let networks = Networks::find(&environment::configurations(), &environment::plugins(), &names)?;
-    let user = if words.get_flag("as-root") { user::caller() } else { caller() };
+    let uid = if words.get_flag("as-root") { user::caller() } else { caller() };
     conflist::hold_signals().map_err(|error| wired::refusal("hold signals", &error))?;
     let ended = Signals::hold().map_err(Refusal::failed).and_then(|signals| {
         record::clean_up_after_the_killed();
-        run_wired(&networks, &signals, user, &program)
+        run_wired(&networks, &signals, uid, &program)
     });
     if let Err(refusal) = &ended {
         refusal.tell();
@@ -73,7 +73,9 @@ fn caller() -> u32 {
     }
 }
 
-fn run_wired(networks: &Networks, signals: &Signals, user: u32, program: &[OsString]) -> Result<(), Refusal> {
+fn run_wired(networks: &Networks, signals: &Signals, uid: u32, program: &[OsString]) -> Result<(), Refusal> {
+    let user =
+        (uid != user::effective()).then(|| User::numbered(uid)).transpose().map_err(Refusal::failed)?;
     // The record comes first: what is made from here on, somebody knows of.
     let record = Record::begin(networks)?;
     let name = record.name();
@@ -81,18 +83,16 @@ fn run_wired(networks: &Networks, signals: &Signals, user: u32, program: &[OsStr
         conflist::refuse_when_interrupted().map_err(|error| wired::refusal("run", &error))?;
         let mut child = Command::new("/proc/self/exe");
         child.arg0("netns").arg(inside::COMMAND).arg(name.as_os_str());
-        child.args([std::process::id().to_string(), user.to_string()]).args(program);
-        if user != user::effective() {
-            let user = User::numbered(user).map_err(Refusal::failed)?;
-            child.env("HOME", user.home).env("USER", &user.name).env("LOGNAME", user.name);
+        child.args([std::process::id().to_string(), uid.to_string()]).args(program);
+        if let Some(user) = &user {
+            child.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
         }
         signals.run(&mut child).map_err(Refusal::failed)
     });
-    let cleaned = record.end(networks);
-    let ended = ended?;
-    if let Err(refusal) = cleaned {
+    if let Err(refusal) = record.end(networks) {
         refusal.tell();
     }
+    let ended = ended?;
     match ended.code().or(ended.signal().map(|signal| 128 + signal)) {
         Some(0) => Ok(()),
         code => {
@@ -116,8 +116,5 @@ fn unmake(name: &Name, networks: &Networks) -> Result<(), Refusal> {
         Ok(()) => names::delete_one(name),
         Err(_) => Ok(()),
     };
-    if let (Err(refusal), Err(_)) = (&detached, &deleted) {
-        complain(&refusal.message);
-    }
     deleted.and(detached)
 }
