@@ -313,10 +313,11 @@ fn where_users_may_not_make_user_namespaces_that_is_said() {
 fn under_sudo_the_program_has_the_rights_of_its_caller() {
     lab_with(&[Need::RealRoot], |host| {
         networks(host);
+        host.sh("(cat /etc/passwd; echo rs:x:4242:4243::/var/rs:/bin/sh) >/run/passwd; mount --bind /run/passwd /etc/passwd");
         let script = "id -u; id -g; echo $HOME $USER $LOGNAME; grep CapEff /proc/self/status";
-        let ended = run(host, &["sh", "-c", script]).env("SUDO_UID", "1").run();
-        assert_eq!(ended.stdout(), "1\n1\n/usr/sbin daemon daemon\nCapEff:\t0000000000000000\n", "{ended}");
-        let root = run(host, &["--as-root", "id", "-u"]).env("SUDO_UID", "1").run();
+        let ended = run(host, &["sh", "-c", script]).env("SUDO_UID", "4242").run();
+        assert_eq!(ended.stdout(), "4242\n4243\n/var/rs rs rs\nCapEff:\t0000000000000000\n", "{ended}");
+        let root = run(host, &["--as-root", "id", "-u"]).env("SUDO_UID", "4242").run();
         assert_eq!(root.stdout(), "0\n", "{root}");
         let unknown = run(host, &["id", "-u"]).env("SUDO_UID", "3999999999").run();
         assert!(!unknown.succeeded() && unknown.stderr().starts_with("look up user 3999999999"), "{unknown}");
@@ -324,7 +325,7 @@ fn under_sudo_the_program_has_the_rights_of_its_caller() {
         let mut running = run(host, &["sh", "-c", "echo $$ >/run/pid; exec sleep 1000"]);
         fs::write("/run/pid", "").unwrap();
         fs::set_permissions("/run/pid", std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-        running = running.env("SUDO_UID", "1");
+        running = running.env("SUDO_UID", "4242");
         let mut running = running.start();
         host.sh("timeout 20 sh -c 'until [ -s /run/pid ] && grep -qs sleep /proc/$(cat /run/pid)/comm; do :; done'");
         running.kill();
