@@ -9,6 +9,7 @@
 //! - [`advice`]: what to do about a lack of privileges; [`environment`]: the variables that are read
 //! - [`batch`]: many commands from a file
 //! - [`text`]: names are other people's texts, and are made harmless before anybody sees them
+//! - [`progress`]: a line for whoever waits
 //! - [`json`], [`number`]: how iproute2 writes JSON and reads numbers
 //! - [`sigpipe`]: what a program run by `exec` inherits
 //!
@@ -34,6 +35,7 @@ mod run;
 
 mod json;
 mod number;
+mod progress;
 mod text;
 
 mod sigpipe;

@@ -1,5 +1,6 @@
 //! `add`, `delete` and `monitor`.
 
+use crate::progress::Progress;
 use crate::text::shown;
 use crate::words::{Options, name};
 use crate::{Refusal, complain, show};
@@ -49,7 +50,10 @@ pub(crate) fn delete(options: &Options, words: &[OsString]) -> Result<(), Refusa
     }
     let mut done = Ok(());
     let mut gone = Vec::new();
-    for name in named::names().map_err(Refusal::by_name)? {
+    let names = named::names().map_err(Refusal::by_name)?;
+    let mut progress = Progress::of(names.len());
+    for (nth, name) in names.into_iter().enumerate() {
+        progress.at(nth);
         let namespace = Identity::of_path(&name.file());
         match named::delete(&name) {
             Ok(()) => gone.extend(namespace.ok().map(|namespace| (name, namespace))),
@@ -59,6 +63,7 @@ pub(crate) fn delete(options: &Options, words: &[OsString]) -> Result<(), Refusa
             }
         }
     }
+    drop(progress);
     tell_who_lives_on(&gone);
     done
 }

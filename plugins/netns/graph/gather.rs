@@ -3,9 +3,9 @@
 
 use super::model::{Far, Graph, Inside, Link, Namespace, Process};
 use super::natural::natural;
-use super::terminal::Progress;
 use super::wires;
 use crate::Refusal;
+use crate::progress::Progress;
 use linux::address::Family;
 use linux::census::{self, Census, Identity};
 use linux::error::Result;
