@@ -247,7 +247,8 @@ fn processes(facts: &mut BTreeMap<String, String>) {
         let field = |name: &str| {
             status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned()
         };
-        if !status.is_empty() && !field("State:").starts_with('Z') {
+        let has_ended = field("State:").starts_with(['Z', 'X']);
+        if !status.is_empty() && !has_ended {
             facts.insert(format!("process/{}/{pid}", field("Name:")), String::new());
         }
     }

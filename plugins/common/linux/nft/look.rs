@@ -111,14 +111,28 @@ impl Nft {
     /// All elements of a set or map; none if there is no such set. The one question here that costs more the
     /// more there are.
     ///
+    /// An answer of several pieces may lack elements: the kernel goes on behind as many as it has told (`nft_rhash_walk`), and
+    /// while it makes its table of hashes larger or smaller, which it does by itself after many have come or gone, that is
+    /// somewhere else. So such an answer counts once it has come twice.
+    ///
     /// # Errors
     /// As above.
     pub fn elements(&self, table: Table<'_>, set: &str) -> Result<Vec<Element>> {
         let question = all_elements(table, set);
-        let lists = self.dump(&question, |what| Some(elements(what).collect::<Vec<_>>()))?;
-        // The kernel tells an element twice whose table of hashes it is just making larger (`rhashtable_walk_start`).
-        let mut told = BTreeSet::new();
-        Ok(lists.into_iter().flatten().filter(|element| told.insert(element.key.clone())).collect())
+        let mut before = None;
+        for _ in 0..ATTEMPTS {
+            let pieces = self.dump(&question, |what| Some(elements(what).collect::<Vec<_>>()))?;
+            let is_one = pieces.len() <= 1;
+            // Some are told twice.
+            let mut told = BTreeSet::new();
+            let new = |element: &Element| told.insert(element.key.clone());
+            let all: Vec<Element> = pieces.into_iter().flatten().filter(new).collect();
+            if is_one || before.as_ref() == Some(&told) {
+                return Ok(all);
+            }
+            before = Some(told);
+        }
+        Err(torn(&question))
     }
 
     /// The only way to dump: repeated until it is whole.
