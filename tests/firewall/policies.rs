@@ -49,6 +49,8 @@ fn bridges_with_a_policy_do_not_reach_each_other_and_everything_else_goes_on() {
             for (address, to) in ["10.9.0.77", "fd00:9::77"].iter().zip(blue.addresses()) {
                 assert!(!red.pod.try_sh(&format!("ping -n -c 1 -W 1 -I {address} {to}")).status.success());
             }
+            // With br_netfilter of Linux 6.1, answers to an address that the host has not met yet do not come through.
+            red.pod.sh("ip address del 10.9.0.77/24 dev eth0; ip address del fd00:9::77/64 dev eth0");
             blue.del();
             beside.del();
             let known = host.sh("nft list set inet jackfield firewall1_bridges");
