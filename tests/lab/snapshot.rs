@@ -179,12 +179,27 @@ fn rules(body: &str, facts: &mut BTreeMap<String, String>) {
     for object in listing["nftables"].as_array().into_iter().flatten().filter(|o| o.get("metainfo").is_none())
     {
         let mut object = object.clone();
+        without_counts(&mut object);
         for part in
             object.as_object_mut().into_iter().flat_map(|o| o.values_mut()).filter_map(Value::as_object_mut)
         {
             part.remove("handle");
         }
         facts.insert(format!("nft/{object}"), String::new());
+    }
+}
+
+/// What a rule has counted is no part of it.
+fn without_counts(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(counter) = members.get_mut("counter").filter(|counter| counter.is_object()) {
+                *counter = Value::Null;
+            }
+            members.values_mut().for_each(without_counts);
+        }
+        Value::Array(all) => all.iter_mut().for_each(without_counts),
+        _ => {}
     }
 }
 

@@ -235,7 +235,7 @@ impl Rtnl {
         Ok(self.look_up(RtnlMessage::GetLink(question), doing)?.and_then(described))
     }
 
-    /// The links that fit a filter.
+    /// The links that fit a filter. Where links come and go all the time, one may be among them that has gone meanwhile.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -246,7 +246,11 @@ impl Rtnl {
             question.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
         }
         question.attributes.extend(filter.master.map(LinkAttribute::Controller));
-        let found = self.dump(RtnlMessage::GetLink(question), "list links")?;
+        let index = |answer: &RtnlMessage| match answer {
+            RtnlMessage::Link(Described::Link(link)) => Some(link.index),
+            _ => None,
+        };
+        let found = self.dump_moving(RtnlMessage::GetLink(question), "list links", index)?;
         // The kernel takes the filter as a wish: for a kind that it does not know it lists everything.
         let fits = |link: &Link| {
             filter.kind.is_none_or(|kind| link.is_kind(kind))

@@ -24,7 +24,7 @@ use netlink_sys::{AsyncSocket, Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use rtnetlink::proto::{Connection, ConnectionHandle, from_socket_with_codec};
 
-use self::answer::{Broken, Refusal, judge, verdict, whole};
+use self::answer::{Broken, Refusal, judge, seen, verdict, whole};
 use self::message::RtnlMessage;
 use self::wait::wait;
 use self::wire::{Codec, Wire};
@@ -185,11 +185,21 @@ impl Rtnl {
         Ok(None)
     }
 
-    /// Asks for everything that fits `what`; the kernel filters. The only way to dump.
+    /// Asks for everything that fits `what`; the kernel filters.
     pub(crate) fn dump(&self, what: RtnlMessage, doing: &str) -> Result<Vec<RtnlMessage>> {
-        let mut question = Message::from(what);
-        question.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let question = dump_of(what);
         whole(doing, || self.exchange(vec![question.clone()]).map_err(|e| e.doing(doing)))
+    }
+
+    /// The same of what may never stand still. The answer may then hold what has gone meanwhile. No other way to dump.
+    pub(crate) fn dump_moving<K: Ord>(
+        &self,
+        what: RtnlMessage,
+        doing: &str,
+        key: impl Fn(&RtnlMessage) -> Option<K>,
+    ) -> Result<Vec<RtnlMessage>> {
+        let question = dump_of(what);
+        seen(doing, key, || self.exchange(vec![question.clone()]).map_err(|e| e.doing(doing)))
     }
 
     /// Sends these messages in one datagram and returns everything that is said in answer to them.
@@ -262,6 +272,12 @@ impl Rtnl {
         });
         seen.map_err(|broken| broken.doing(doing))?.transpose()
     }
+}
+
+fn dump_of(what: RtnlMessage) -> Message {
+    let mut question = Message::from(what);
+    question.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    question
 }
 
 impl Line {

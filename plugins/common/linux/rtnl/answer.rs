@@ -1,5 +1,7 @@
 //! What an answer means: done, refused, or torn.
 
+use std::collections::BTreeMap;
+
 use crate::rtnl::message::RtnlMessage;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NetlinkPayload};
 use nix::errno::Errno;
@@ -60,20 +62,52 @@ pub(super) fn verdict(answer: Message) -> Option<Result<(), Refusal>> {
 /// the closing message) if they changed in between: entries may then be missing or doubled.
 pub(super) fn whole(doing: &str, mut ask: impl FnMut() -> Result<Vec<Message>>) -> Result<Vec<RtnlMessage>> {
     for _ in 0..DUMP_ATTEMPTS {
-        let answers = ask()?;
-        if answers.iter().any(|answer| answer.header.flags & NLM_F_DUMP_INTR != 0) {
-            continue;
+        if let (entries, Reading::Whole) = reading(doing, ask()?)? {
+            return Ok(entries);
         }
-        let mut found = Vec::with_capacity(answers.len());
-        for answer in answers {
-            match answer.payload {
-                NetlinkPayload::InnerMessage(entry) => found.push(entry),
-                payload => judge(&payload, answer.header.flags).map_err(|refusal| refusal.doing(doing))?,
-            }
-        }
-        return Ok(found);
     }
     Err(Error::plain(doing, format!("the list changed while it was read, {DUMP_ATTEMPTS} times")))
+}
+
+/// Reads a list that may never stand still, such as the links of a node on which containers come and go all the time.
+///
+/// If no reading is whole, everything counts that any of them has told, by `key` and as it was told last. The kernel goes on
+/// behind the last entry that it has told, and before Linux 6.9 behind as many as it has told: then one that was there all the
+/// while is passed over if somebody before it goes in that moment, and would have to be passed over each time to be missing
+/// here. Who has gone meanwhile may be told.
+pub(super) fn seen<K: Ord>(
+    doing: &str,
+    key: impl Fn(&RtnlMessage) -> Option<K>,
+    mut ask: impl FnMut() -> Result<Vec<Message>>,
+) -> Result<Vec<RtnlMessage>> {
+    let mut seen = BTreeMap::new();
+    for _ in 0..DUMP_ATTEMPTS {
+        let (entries, reading) = reading(doing, ask()?)?;
+        if reading == Reading::Whole {
+            return Ok(entries);
+        }
+        seen.extend(entries.into_iter().filter_map(|entry| Some((key(&entry)?, entry))));
+    }
+    Ok(seen.into_values().collect())
+}
+
+#[derive(PartialEq, Eq)]
+enum Reading {
+    Whole,
+    Torn,
+}
+
+/// The entries of one reading.
+fn reading(doing: &str, answers: Vec<Message>) -> Result<(Vec<RtnlMessage>, Reading)> {
+    let is_torn = answers.iter().any(|answer| answer.header.flags & NLM_F_DUMP_INTR != 0);
+    let mut found = Vec::with_capacity(answers.len());
+    for answer in answers {
+        match answer.payload {
+            NetlinkPayload::InnerMessage(entry) => found.push(entry),
+            payload => judge(&payload, answer.header.flags).map_err(|refusal| refusal.doing(doing))?,
+        }
+    }
+    Ok((found, if is_torn { Reading::Torn } else { Reading::Whole }))
 }
 
 #[cfg(test)]
@@ -130,6 +164,24 @@ mod tests {
         });
         assert_eq!(times, DUMP_ATTEMPTS);
         assert_eq!(torn.unwrap_err().to_string(), "list links: the list changed while it was read, 5 times");
+    }
+
+    #[test]
+    fn of_links_that_never_stand_still_everyone_counts_who_was_told_once() {
+        let mut readings = vec![
+            vec![link(3, 0), link(4, 0), done(0, NLM_F_DUMP_INTR)],
+            vec![link(2, NLM_F_DUMP_INTR), link(2, 0), link(3, 0), done(0, 0)],
+            vec![link(1, NLM_F_DUMP_INTR), done(0, 0)],
+            vec![done(0, NLM_F_DUMP_INTR)],
+            vec![link(1, 0), link(3, 0), done(0, NLM_F_DUMP_INTR)],
+        ];
+        let index = |message: &RtnlMessage| indexes(std::slice::from_ref(message)).pop();
+        let found = seen("list links", index, || Ok(readings.pop().unwrap())).unwrap();
+        assert_eq!(indexes(&found), [1, 2, 3, 4]);
+        // A reading that is whole needs no other.
+        let mut readings = vec![vec![link(2, 0), done(0, 0)], vec![link(1, 0), done(0, NLM_F_DUMP_INTR)]];
+        let found = seen("list links", index, || Ok(readings.pop().unwrap())).unwrap();
+        assert_eq!(indexes(&found), [2]);
     }
 
     #[test]
