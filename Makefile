@@ -32,12 +32,13 @@ COUNT = awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	END { if (NR && passed + failed == 0) printf "%-32s NOT RUN\n", name ":"; \
 	else printf "%-32s %4d passed, %d failed, %d ignored\n", name ":", passed, failed, ignored }'
 
-.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer bench install dist clean rust packages
+.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer burst bench install dist clean rust packages
 
 help:
 	@echo 'make demo                  two network namespaces get addresses, ping each other, and vanish'
 	@echo 'make test                  formatting, lints and all tests (also as root, if you are; and on Linux 6.1 and $(NEWER))'
 	@echo 'make test-peer             the same behaviour tests against the Go plugins in /usr/lib/cni'
+	@echo 'make burst                 a thousand attachments by 64 workers, among neighbours and a busy stranger (two minutes)'
 	@echo 'make bench                 side by side with the Go plugins and with the price of the kernel itself'
 	@echo 'make install [DESTDIR=..]  plugins to /opt/cni/bin, netns and cnitool to /usr/local/bin'
 	@echo 'make dist                  release tarballs with checksums, in dist/'
@@ -97,6 +98,11 @@ test-guest: build-all packages
 
 test-peer: build-all packages firewalld
 	CNI_REFERENCE=$${CNI_REFERENCE:-/usr/lib/cni} $(CARGO_TEST)
+
+# How many attachments and workers; `make test` has a smaller one (docs/bursts.md).
+burst: export JACKFIELD_BURST ?= 1000x64
+burst: build-all packages
+	$(CARGO_TEST) burst::mixed
 
 bench: build packages
 	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain

@@ -1,5 +1,10 @@
 //! Bursts: a node that starts everything at once, and the last container that goes while the first one comes.
 
+mod ledger;
+mod member;
+mod mixed;
+mod strangers;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -60,9 +65,9 @@ fn masqueraded(host: &Host, map: &str) -> BTreeSet<String> {
 
 // CON-01, CON-02
 #[test]
-fn two_hundred_containers_come_and_go_by_sixteen_workers_on_a_fresh_host() {
+fn a_hundred_containers_come_and_go_by_sixteen_workers_on_a_fresh_host() {
     lab_with(OURS, |host| {
-        let count = much(200, 32);
+        let count = much(100, 32);
         let pods: Vec<Pod> = (0..count).map(|_| host.pod()).collect();
         let before = host.snapshot();
         let all: Vec<Attach<'_>> = pods
