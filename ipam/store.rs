@@ -371,7 +371,9 @@ pub fn is_writable(folder: &Path) -> Result<()> {
 fn lock(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // std wants a file that it creates to be opened for writing; the kernel does not, nor does the Go plugin.
-    options.read(true).custom_flags(OFlags::CREATE.bits().cast_signed()).mode(0o750);
+    // A link would have it made elsewhere, and a pipe without a writer keep us waiting.
+    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).custom_flags(flags.bits().cast_signed()).mode(0o750);
     let file = options.open(folder.join(LOCK))?;
     file.lock().map(|()| file)
 }

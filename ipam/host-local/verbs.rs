@@ -1,11 +1,11 @@
 //! What the plugin does, verb by verb, on some machine.
 
-use std::fs;
 use std::net::IpAddr;
 
 use cni::attach::{Attached, attach};
 use cni::call::{Add, Attachment, Call, Check, Del, Gc};
 use cni::error::{Code, Error, Faults, OrFail, Result};
+use cni::files;
 use cni::log;
 use cni::result::{Dns, Success};
 
@@ -117,7 +117,7 @@ fn ready(machine: &Machine, conf: &Conf) -> Result<Option<Store>> {
 
 fn dns(conf: &Conf) -> Result<Dns> {
     let Some(path) = &conf.resolv_conf else { return Ok(Dns::default()) };
-    let text = fs::read(path).doing(|| format!("open {}", path.display()))?;
+    let text = files::read_anybodys(path).doing(|| format!("open {}", path.display()))?;
     Ok(resolver::read(&String::from_utf8_lossy(&text)))
 }
 

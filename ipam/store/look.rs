@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use cni::error::{OrFail, Result};
+use cni::files;
 
 use crate::lease::Lease;
 use crate::store::here::{Clock, Machine};
@@ -45,7 +46,7 @@ pub struct Seen {
 /// A folder or a file that cannot be read; a folder that is not there is one.
 pub fn look(machine: &Machine, folder: &Path) -> Result<Look> {
     let reading = || format!("read the leases in {}", folder.display());
-    let _lock = match File::open(folder.join(LOCK)) {
+    let _lock = match files::open(&folder.join(LOCK), File::options().read(true)) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         lock => Some(
             lock.and_then(|lock| lock.lock_shared().map(|()| lock))

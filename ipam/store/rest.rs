@@ -5,14 +5,15 @@
 //! name that had the address, and the address. It is shortened when most of it is over.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni::error::{OrFail, Result};
+use cni::files;
 
 use crate::store::record::{address, number};
 use crate::store::shelf::key;
@@ -107,9 +108,9 @@ fn still(all: Vec<Rest>) -> Vec<Rest> {
 
 /// Every record of the list, and the file, if there is one of this boot.
 fn read(path: &Path, boot: &[u8]) -> io::Result<(Option<File>, Vec<Rest>)> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
-        file => file?,
+    // What is no file of ours, or is none, has nothing to say, and gives way to the next list.
+    let Ok(file) = files::open_own(path, File::options().read(true).write(true)) else {
+        return Ok((None, Vec::new()));
     };
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
@@ -131,11 +132,9 @@ fn write(path: &Path, boot: &[u8], new: &[Rest]) -> io::Result<()> {
     kept.extend_from_slice(new);
     let bytes: Vec<u8> = boot.iter().copied().chain(kept.iter().flat_map(|rest| rest.bytes())).collect();
     let beside = path.with_extension("resting-new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let file = options.open(&beside).or_else(|_| {
-        DirBuilder::new().recursive(true).mode(0o755).create(path.parent().unwrap_or(Path::new("/")))?;
-        options.open(&beside)
+    let file = files::anew(&beside).or_else(|_| {
+        files::folder(path.parent().unwrap_or(Path::new("/")))?;
+        files::anew(&beside)
     })?;
     file.write_all_at(&bytes, 0)?;
     fs::rename(&beside, path)

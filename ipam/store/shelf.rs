@@ -8,11 +8,13 @@
 //! Before the folder is changed the stamp is taken off, and put on again when everything is done. So whatever dies in
 //! between leaves an index without a stamp.
 
-use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
+use std::fs::{self, File, FileTimes};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use cni::files;
 
 use crate::boot::Id;
 use crate::store::file::remove_if_there;
@@ -52,7 +54,7 @@ impl Shelf {
 
     /// What lies there, if it was written in this boot and is stamped with this time.
     pub(super) fn find(&self, now: Stamp) -> io::Result<Option<Found>> {
-        let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+        let file = match files::open_own(&self.path, File::options().read(true).write(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -94,13 +96,10 @@ impl Shelf {
     }
 
     fn make(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        match options.open(&self.path) {
+        match files::anew(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = self.path.parent().unwrap_or(Path::new("/"));
-                DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-                options.open(&self.path)
+                files::folder(self.path.parent().unwrap_or(Path::new("/")))?;
+                files::anew(&self.path)
             }
             file => file,
         }

@@ -2,9 +2,11 @@
 //!
 //! A change costs a listing and one `iptables-restore`, which does all or nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::path::Path;
 
 use cni::error::{Error, OrFail, Result};
+use cni::files;
 use cni::tool::Tool;
 
 /// How often another is let pass who changes the same at the same moment.
@@ -121,7 +123,7 @@ impl Iptables {
 /// taken by the program itself.
 fn alone() -> Result<File> {
     let locked = || {
-        fs::create_dir_all(FOLDER)?;
+        files::folder(Path::new(FOLDER))?;
         let folder = File::open(FOLDER)?;
         folder.lock().map(|()| folder)
     };

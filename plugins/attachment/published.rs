@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Owner};
 use cni::error::{Faults, OrFail, Result};
+use cni::files;
 use linux::nft::Nft;
 
 use crate::attachment::{inherited, localnet, record, whole};
@@ -40,7 +41,7 @@ pub fn all() -> Vec<Owner> {
 
 /// Whether an owner is among them.
 pub fn has(owner: &Owner) -> bool {
-    place(owner).exists()
+    place(owner).is_file()
 }
 
 /// The links by which packets of 127.0.0.0/8 come to them.
@@ -56,7 +57,9 @@ pub fn turn() -> Result<File> {
     let doing = || format!("lock {FOLDER}");
     let open = || File::open(FOLDER);
     let folder = match open() {
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(FOLDER).and_then(|()| open()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            files::folder(Path::new(FOLDER)).and_then(|()| open())
+        }
         opened => opened,
     };
     folder.and_then(|folder| folder.lock().map(|()| folder)).doing(doing)
@@ -133,7 +136,8 @@ pub fn leave(nft: Option<&Nft>, owner: &Owner, is_needed: impl Fn(&str) -> bool)
 
 /// The link by which packets of 127.0.0.0/8 come to one of them.
 pub fn link(owner: &Owner) -> Option<String> {
-    fs::read_to_string(place(owner)).ok().filter(|link| !link.is_empty())
+    let text = files::read(&place(owner)).ok()?;
+    String::from_utf8(text).ok().filter(|link| !link.is_empty())
 }
 
 fn forget(owner: &Owner) -> Result<()> {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Gc, Owner};
 use cni::error::{Error, Faults, OrFail, Result};
+use cni::files;
 use cni::name::{ContainerId, IfName, NetworkName};
 use ipnetwork::IpNetwork;
 use linux::mac::Mac;
@@ -205,7 +206,7 @@ fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<()
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             named => return named.doing(doing),
         }
-        let older = match File::open(place) {
+        let older = match files::open(place, File::options().read(true)) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             opened => opened.doing(doing)?,
         };
@@ -218,7 +219,7 @@ fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<()
         }
         // Whoever replaced it between our opening and our locking has the place now.
         let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        if fs::metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then))) {
+        if fs::symlink_metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then))) {
             // While we hold its lock nobody else may.
             fs::remove_file(place).doing(doing)?;
         }
@@ -263,7 +264,7 @@ pub struct Written<T> {
 /// The record that an owner's hash leads to, with the plugin's own lines, if there is one that can be read.
 pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Option<Written<T>> {
     let attachment = of_owner(plugin, owner)?.attachment;
-    let text = fs::read(place_of(plugin, owner)).ok()?;
+    let text = files::read(&place_of(plugin, owner)).ok()?;
     let lines: Vec<&[u8]> = further_lines(&text).collect();
     let is_torn = lines.iter().any(|line| !is_whole(line));
     let lines = lines.into_iter().filter_map(|line| serde_json::from_slice(line).ok());
@@ -291,7 +292,9 @@ pub fn append<T: Serialize>(plugin: &str, owner: &Owner, what: &T) -> Result<()>
     let mut line = serde_json::to_vec(what).doing(doing)?;
     line.push(b'\n');
     // One write is one line, whoever else writes.
-    File::options().append(true).open(&place).and_then(|mut file| file.write_all(&line)).doing(doing)
+    files::open_own(&place, File::options().append(true))
+        .and_then(|mut file| file.write_all(&line))
+        .doing(doing)
 }
 
 /// The records of a plugin that GC may remove: those of its network whose attachments do not live.
@@ -311,7 +314,7 @@ pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Record>, Faults) {
 
 fn read(file: &Path) -> Result<Option<Record>> {
     let doing = || format!("read the record {}", file.display());
-    let text = match fs::read(file) {
+    let text = match files::read(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.doing(doing)?,
     };

@@ -1,10 +1,10 @@
 //! Files that appear whole or not at all: written without a name (`O_TMPFILE` of open(2)), then given one. Whoever dies in
 //! between leaves nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
@@ -18,7 +18,7 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
     options.write(true).mode(0o600).custom_flags(OFlags::TMPFILE.bits().cast_signed());
     match options.open(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+            cni::files::folder(folder)?;
             options.open(folder)
         }
         opened => opened,

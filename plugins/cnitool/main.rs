@@ -41,6 +41,7 @@ use asked::Environment;
 use clap::ArgMatches;
 use cni::conflist::{self, Runtime};
 use cni::error::{Code, OrFail, Result};
+use cni::files;
 use cni::name::PluginName;
 use cni::plain::plain_lines;
 use operation::Operation;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
             return if page.print().is_ok() && asked_for { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
+    files::keep_others_out();
     let Some((verb, typed)) = typed.subcommand() else {
         return if command.print_help().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };

@@ -4,7 +4,6 @@
 //! keeps in rules is made here; a plugin that comes behind it is told its ADD once more, which finds what is there.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::PathBuf;
 
 use cni::error::{Error, Faults, OrFail, Result};
@@ -36,7 +35,7 @@ pub(super) fn restore(path: &[PathBuf], rehearse: bool, mut tell: impl FnMut(&st
 fn restore_one(host: &Rtnl, path: &[PathBuf], leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
     let _turn = again::turn_to_restore()?;
     // Shared, as by whoever tidies up: an ADD that meets us waits.
-    let Ok(held) = File::open(&leftover.file) else { return Ok(None) };
+    let Ok(held) = leftover.open() else { return Ok(None) };
     let Some(plugin) = leftover.plugin() else { return Ok(None) };
     if held.try_lock_shared().is_err() || !purge::lives(host, &leftover.owner)? {
         return Ok(None);

@@ -1,9 +1,10 @@
 //! Which sysctls the administrator allows: the Go plugin's file, one regular expression a line.
 
-use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use cni::error::{Error, OrFail, Result};
+use cni::files;
 use regex_lite::Regex;
 
 use crate::tuning::setting::Setting;
@@ -19,9 +20,12 @@ pub fn permit(settings: &[Setting]) -> Result<()> {
     if settings.is_empty() {
         return Ok(());
     }
-    match fs::read_to_string(FILE) {
+    match files::read_anybodys(Path::new(FILE)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        text => permitted_by(&text.doing(|| format!("read {FILE}"))?, settings),
+        text => {
+            let doing = || format!("read {FILE}");
+            permitted_by(&String::from_utf8(text.doing(doing)?).doing(doing)?, settings)
+        }
     }
 }
 

@@ -4,12 +4,13 @@
 //! The line is the last one of a record, and whoever does not mean to repeat the call never reads it: a runtime may have named
 //! ten thousand ports in it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cni::call::Add;
 use cni::error::{OrFail, Result};
+use cni::files;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -63,7 +64,7 @@ impl Leftover {
     /// It cannot be read.
     pub fn again(&self) -> Result<Option<Again>> {
         let doing = || format!("read the call in {}", self.file.display());
-        let text = fs::read(&self.file).doing(doing)?;
+        let text = files::read(&self.file).doing(doing)?;
         let line = text.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(START));
         let read = |line| serde_json::from_slice(line).map(|line: Line| line.again).doing(doing);
         line.map(read).transpose()
@@ -78,7 +79,7 @@ impl Leftover {
 fn turn(lock: impl FnOnce(&File) -> std::io::Result<()>) -> Result<File> {
     let folder = match File::open(TURNS) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(TURNS).and_then(|()| File::open(TURNS))
+            files::folder(Path::new(TURNS)).and_then(|()| File::open(TURNS))
         }
         opened => opened,
     };

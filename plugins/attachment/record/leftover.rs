@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
+use cni::files;
 
 use super::{FOLDER, Record, read};
 use crate::attachment::life::Life;
@@ -43,7 +44,7 @@ pub fn all() -> Vec<Leftover> {
 /// Is an ADD of this owner under way? It holds its record's lock from before its first claim until it has answered.
 pub fn is_under_way(owner: &Owner) -> bool {
     let own = all().into_iter().filter(|record| record.owner == *owner);
-    own.filter_map(|record| File::open(record.file).ok()).any(|file| file.try_lock_shared().is_err())
+    own.filter_map(|record| record.open().ok()).any(|file| file.try_lock_shared().is_err())
 }
 
 /// What an owner's life hangs by, as his records say.
@@ -53,6 +54,14 @@ pub fn lives_of(owner: &Owner) -> Vec<Life> {
 }
 
 impl Leftover {
+    /// Opens it, for its lock.
+    ///
+    /// # Errors
+    /// What the file system says; it is no file of ours.
+    pub fn open(&self) -> std::io::Result<File> {
+        files::open(&self.file, File::options().read(true))
+    }
+
     /// What it says, if that can be read.
     pub fn record(&self) -> Option<Record> {
         read(&self.file).ok().flatten()
@@ -64,12 +73,12 @@ impl Leftover {
     /// Those of `is_stale`; what the file system says.
     pub fn remove_if(&self, is_stale: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
         let doing = || format!("remove the record {}", self.file.display());
-        let Ok(held) = File::open(&self.file) else { return Ok(Outcome::Kept) };
+        let Ok(held) = self.open() else { return Ok(Outcome::Kept) };
         // Shared, so that an ADD that meets us knows that it may wait.
         if held.try_lock_shared().is_err() || !is_stale()? {
             return Ok(Outcome::Kept);
         }
-        let now = fs::metadata(&self.file).map(|now| (now.dev(), now.ino()));
+        let now = fs::symlink_metadata(&self.file).map(|now| (now.dev(), now.ino()));
         let held = held.metadata().map(|held| (held.dev(), held.ino()));
         match (now, held) {
             (Ok(now), Ok(held)) if now == held => {

@@ -18,8 +18,8 @@
 //! }
 //! ```
 //!
-//! This crate touches the environment, stdin, stdout and other programs, in [`conflist`] the folders of a runtime and in [`log`]
-//! a file or the journal, and nothing else: it has never heard of links or namespaces. In reading order:
+//! This crate touches the environment, stdin, stdout and other programs, in [`conflist`] the folders of a runtime, in [`log`]
+//! a file or the journal, in [`files`] those that it is told to, and nothing else: it has never heard of links or namespaces. In reading order:
 //!
 //! - [`error`]: what went wrong, in three parts;
 //! - [`name`], [`spec`]: names and versions, validated once;
@@ -32,6 +32,7 @@
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - [`log`]: one line for each call, where somebody wants it;
 //! - [`plain`]: text for a terminal, whoever wrote it;
+//! - [`files`]: files in whose place there may be something else;
 //! - `living`: what GC is told; `hold`, `serve`: the life of the process.
 
 pub mod error;
@@ -57,6 +58,7 @@ pub mod tool;
 
 pub mod conflist;
 
+pub mod files;
 pub mod log;
 
 pub mod plain;

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 
 use crate::env::{Env, Verb};
 use crate::error::{Error, Result};
+use crate::plain::plain_lines;
 use crate::value::Value;
 
 /// The variable that says where lines go.
@@ -225,12 +226,11 @@ impl Line {
     /// One write, so that lines of many calls do not mix. A link that somebody has put there is not followed, and a pipe that
     /// nobody reads is not waited for.
     fn append(&self, path: PathBuf) -> std::io::Result<()> {
-        let mut text = serde_json::to_vec(self)?;
-        text.push(b'\n');
+        let text = plain_lines(&serde_json::to_string(self)?) + "\n";
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let mut options = File::options();
         options.append(true).create(true).mode(0o600).custom_flags(flags.bits());
-        options.open(path)?.write_all(&text)
+        options.open(path)?.write_all(text.as_bytes())
     }
 
     /// One datagram of `KEY=value` lines. No value has a line end: JSON escapes it, and no name may have one.

@@ -17,8 +17,10 @@ use crate::decode::decode;
 use crate::delegate;
 use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
+use crate::files;
 use crate::hold;
 use crate::log::Log;
+use crate::plain::plain_lines;
 use crate::request::{Request, head_of, spec_in};
 use crate::spec::Spec;
 
@@ -32,6 +34,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
         Ok(verb) => verb,
         Err(error) => return no_verb(&env, &error),
     };
+    files::keep_others_out();
     let mut log = Log::begin(&env);
     let mut stdin = Vec::with_capacity(8192);
     let read = read_all(&mut stdin).or_fail(Code::IO, || "error reading from stdin".into());
@@ -126,18 +129,24 @@ fn complain(spec: Option<Spec>, error: &Error) -> ExitCode {
     if let (Some(details), Json::Object(members)) = (error.more(), &mut object) {
         members.insert("details".into(), json!(details));
     }
-    if let Err(cause) = say(&object) {
+    // An error may repeat what a stranger has said, and be read on a terminal. (What a plugin answers is its caller's own.)
+    if let Err(cause) = indented(&object).and_then(|text| write_out(plain_lines(&text).as_bytes())) {
         warn(&format!("{}: and the error object cannot be written to stdout: {cause}\n", error.msg()));
     }
     ExitCode::FAILURE
 }
 
-/// One JSON document on stdout, indented by four spaces as the Go plugins do.
+/// One JSON document on stdout.
 fn say(document: &Json) -> std::io::Result<()> {
+    write_out(indented(document)?.as_bytes())
+}
+
+/// Indented by four spaces, as the Go plugins do.
+fn indented(document: &Json) -> std::io::Result<String> {
     let mut text = Vec::new();
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indented))?;
-    write_out(&text)
+    String::from_utf8(text).map_err(std::io::Error::other)
 }
 
 /// std's stdout would split the text at its last line end, and wake the reader twice.

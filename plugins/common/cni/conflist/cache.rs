@@ -4,9 +4,9 @@
 //! result. Ours is there, without the result, before the first plugin runs: should we die in between, the next ADD,
 //! DEL or GC, by us or by anybody on libcni, knows what may have been left.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use super::lock::Turn;
 use super::object::Object;
 use crate::call::Attachment;
 use crate::error::{Code, Error, OrFail, Result};
+use crate::files;
 use crate::name::{ContainerId, NetworkName};
 
 /// What libcni writes into `kind`.
@@ -88,7 +89,8 @@ impl Cache {
         let Some(record) = read(&path)? else { return Ok(None) };
         let Some(attachment) = record.attachment() else {
             // The files of libcni before cniCacheV1 hold nothing but the result.
-            let result = fs::read_to_string(&path).ok().and_then(|text| RawValue::from_string(text).ok());
+            let text = files::read(&path).ok().and_then(|text| String::from_utf8(text).ok());
+            let result = text.and_then(|text| RawValue::from_string(text).ok());
             return Ok((record.kind != KIND).then(|| Record { result, ..Record::bare(of.clone()) }));
         };
         Ok((attachment == *of).then(|| record.into_record(attachment)))
@@ -107,8 +109,7 @@ impl Cache {
         let fresh = path.with_file_name(format!(".{}.new", file_name(&record.attachment)));
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(self.results())?;
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            let mut file = files::anew(&fresh)?;
             file.write_all(&serde_json::to_vec(&Written::of(record))?)?;
             // Only a result outlives the boot in any useful way; what an interrupted ADD left in the kernel does not.
             if record.result.is_some() {
@@ -260,7 +261,7 @@ fn file_name(of: &Attachment) -> String {
 }
 
 fn read(path: &Path) -> Result<Option<Written>> {
-    let bytes = match fs::read(path) {
+    let bytes = match files::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes.or_fail(Code::IO, || format!("read {}", path.display()))?,
     };

@@ -11,6 +11,7 @@ use nix::libc;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, OrFail, Result};
+use crate::files;
 use crate::name::ContainerId;
 
 /// A turn; it ends when this is dropped, or with the process.
@@ -41,7 +42,9 @@ impl Turn {
         let path = folder.join("lock");
         let lock = || {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(false).mode(0o600);
+            let file = files::open(&path, options)?;
             let range = libc::flock {
                 l_type: libc::F_WRLCK as libc::c_short,
                 l_whence: libc::SEEK_SET as libc::c_short,
