@@ -47,6 +47,14 @@ impl Setting {
         Ok(before)
     }
 
+    /// Sets it, where nobody needs to know what was there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn put_back(&self) -> Result<()> {
+        sysctl::write(&self.file, &self.value).doing(|| format!("put back sysctl {}", self.file))
+    }
+
     /// It has its value. The kernel puts tabs where people put spaces.
     ///
     /// # Errors

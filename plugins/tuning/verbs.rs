@@ -40,6 +40,8 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
         let backup = Backup::of(&conf.data_dir, &add.attachment.container, ifname);
         let mut before = before(&conf, &link);
         before.network = Some(add.attachment.network.to_string());
+        before.container = Some(add.attachment.container.to_string());
+        before.ifname = Some(ifname.to_string());
         if trail.step(|| backup.keep(&before))? {
             trail.undo(move || backup.remove());
         }
@@ -158,7 +160,7 @@ fn before(conf: &Conf, link: &Link) -> Before {
         allmulti: all_multicast.map(|_| link.all_multicast),
         tx_q_len: queue.map(|_| link.queue),
         sysctls: conf.sysctls.iter().filter_map(held).collect(),
-        network: None,
+        ..Before::default()
     }
 }
 
@@ -231,7 +233,7 @@ fn restore(container: &Rtnl, ifname: &str, before: &Before) -> Result<()> {
     ];
     let mut faults = Faults::default();
     for (file, value) in before.sysctls.iter().rev() {
-        faults.note(sysctl::write(file, value).doing(|| format!("put back sysctl {file}")));
+        faults.note(Setting::meant(file, value, ifname).and_then(|setting| setting.put_back()));
     }
     for request in requests.into_iter().flatten() {
         faults.note(container.send(request).doing(|| format!("put back what {ifname:?} was")));
