@@ -67,8 +67,9 @@ pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Resul
 /// # Errors
 /// What the program says; then nothing was changed. One that is not installed has written nothing.
 pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
-    legacy::remove(NAT, names::POSTROUTING, &chain(attachment), addresses)
-        .doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
+    let (chain, comment) = (chain(attachment), comment(attachment));
+    let left = rules::Left { from: names::POSTROUTING, chain: &chain, addresses, comment: Some(&comment) };
+    legacy::remove(NAT, left).doing(|| format!("failed to remove the iptables-legacy rules of {attachment}"))
 }
 
 /// Removes the rules that let packets of these addresses pass, whoever has them written by iptables-nft. `is_anothers` is asked
@@ -133,13 +134,14 @@ pub fn remove_chain(nft: Option<&Nft>, table: &str, from: &str, chain: &str) -> 
         nft.settle(|| {
             let mut batch = Batch::new();
             let table = Table { family: Family::Ipv4, name: table };
-            rules::leave_chain(nft, &mut batch, table, from, chain, &[])?;
+            let left = rules::Left { from, chain, addresses: &[], comment: None };
+            rules::leave_chain(nft, &mut batch, table, left)?;
             Ok(batch)
         })
     };
     let doing = || format!("failed to remove chain {chain} of table {table}");
     nft.map_or(Ok(()), by_nft).doing(doing)?;
-    legacy::remove(table, from, chain, &[]).doing(doing)
+    legacy::remove(table, rules::Left { from, chain, addresses: &[], comment: None }).doing(doing)
 }
 
 /// Removes the rules of published ports that iptables-legacy wrote. Where its tables are not in use, this costs a look into
@@ -149,7 +151,9 @@ pub fn remove_chain(nft: Option<&Nft>, table: &str, from: &str, chain: &str) -> 
 /// What the program says; then nothing was changed.
 pub fn remove_legacy_ports(attachment: &Attachment) -> Result<()> {
     names::PORTS.into_iter().try_for_each(|(from, start)| {
-        legacy::remove(NAT, from, &names::ports_chain(start, attachment), &[]).doing(|| {
+        let (chain, comment) = (names::ports_chain(start, attachment), names::comment(attachment));
+        let left = rules::Left { from, chain: &chain, addresses: &[], comment: Some(&comment) };
+        legacy::remove(NAT, left).doing(|| {
             format!("failed to remove the iptables-legacy rules of published ports of {attachment}")
         })
     })

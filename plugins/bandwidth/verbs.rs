@@ -135,7 +135,8 @@ fn make_ifb(host: &Rtnl, end: &Link, attachment: &Attachment) -> Result<String> 
             Some((link, _)) => {
                 let alias = link.alias.clone().unwrap_or_default();
                 refused = Some(
-                    Error::internal(format!("{}: file exists", doing())).details(format!("it is {alias:?}")),
+                    Error::internal(format!("{}: file exists", doing()))
+                        .details(format!("wanted for {attachment}; held by {alias:?}")),
                 );
                 continue;
             }

@@ -8,6 +8,9 @@ use cni::tool::Tool;
 use ipnetwork::IpNetwork;
 use linux::nft::Family;
 
+use super::names::names_another;
+use super::rules::Left;
+
 /// What speaks for a family: the tables in use, and the programs, each to list and to restore.
 pub(in crate::attachment) struct Legacy {
     tables: &'static str,
@@ -34,9 +37,9 @@ const ATTEMPTS: usize = 5;
 
 /// Removes the jumps of these addresses from a chain of a table to a container's, of both families; the container's goes
 /// with the last.
-pub(super) fn remove(table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+pub(super) fn remove(table: &str, left: Left<'_>) -> Result<()> {
     let mut families = FAMILIES.iter().filter(|family| family.is_in_use(table));
-    families.try_for_each(|family| family.remove(table, from, chain, addresses))
+    families.try_for_each(|family| family.remove(table, left))
 }
 
 impl Legacy {
@@ -58,11 +61,11 @@ impl Legacy {
         find(self.programs).or_else(|| find(self.plain).filter(|(lists, _)| is_legacy(lists)))
     }
 
-    fn remove(&self, table: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Result<()> {
+    fn remove(&self, table: &str, left: Left<'_>) -> Result<()> {
         let Some((lists, restores)) = self.tools() else { return Ok(()) };
         self.settle(&restores, || {
             let listing = say(&lists, &["-w", "-t", table, "-S"], "")?;
-            let orders = orders(&listing, from, chain, addresses);
+            let orders = orders(&listing, left);
             Ok(orders.map(|orders| format!("*{table}\n{orders}COMMIT\n")))
         })
     }
@@ -104,12 +107,13 @@ pub(in crate::attachment) fn say(tool: &Tool, arguments: &[&str], stdin: &str) -
 
 /// What iptables-restore has to be told about the table; `None` if the listing says nothing of the chain. The listing's own
 /// lines are given back, so that nobody has to know how it quotes a comment.
-fn orders(listing: &str, from: &str, chain: &str, addresses: &[IpAddr]) -> Option<String> {
+fn orders(listing: &str, left: Left<'_>) -> Option<String> {
+    let chain = left.chain;
     if !listing.lines().any(|line| line.strip_prefix("-N ") == Some(chain)) {
         return None;
     }
     let leading: Vec<&str> = listing.lines().filter(|line| leads_to(line, chain)).collect();
-    let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, from, addresses)).collect();
+    let leaving: Vec<&str> = leading.iter().filter_map(|line| jump(line, left)).collect();
     let mut orders = String::new();
     for jump in &leaving {
         orders.push_str(&format!("-D {jump}\n"));
@@ -128,13 +132,21 @@ fn leads_to(line: &str, chain: &str) -> bool {
     line.starts_with("-A ") && target.is_some_and(|rest| rest.ends_with(" -j ") || rest.ends_with(" -g "))
 }
 
-/// The jump without its `-A`, if it is the jump of one of these addresses.
-fn jump<'a>(line: &'a str, from: &str, addresses: &[IpAddr]) -> Option<&'a str> {
+/// The jump without its `-A`, if it is one of those that are to go.
+fn jump<'a>(line: &'a str, left: Left<'_>) -> Option<&'a str> {
     let jump = line.strip_prefix("-A ")?;
     let (chain, rest) = jump.split_once(' ')?;
     let source = rest.strip_prefix("-s ").and_then(|rest| rest.split(' ').next()?.parse::<IpNetwork>().ok());
     let is_of = |address: &IpAddr| source.is_some_and(|source| source.contains(*address));
-    (chain == from && (addresses.is_empty() || addresses.iter().any(is_of))).then_some(jump)
+    let is_anothers = || {
+        let text = rest.replace("\\\"", "\"");
+        left.comment.is_some_and(|own| names_another(&text, own))
+    };
+    let goes = match left.addresses {
+        [] => !is_anothers(),
+        addresses => addresses.iter().any(is_of),
+    };
+    (chain == left.from && goes).then_some(jump)
 }
 
 #[cfg(test)]
@@ -158,9 +170,13 @@ mod tests {
         r#"-D POSTROUTING -s 10.1.2.4/32 -m comment --comment "name: \"test\" id: \"1234\"" -j CNI-2bbe0c48b91a7d1b8a6753a8"#,
     ];
 
+    fn left<'a>(addresses: &'a [IpAddr], comment: &'a str) -> Left<'a> {
+        Left { from: POSTROUTING, chain: CHAIN, addresses, comment: Some(comment) }
+    }
+
     fn orders_for(addresses: &[&str]) -> Option<String> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        orders(LISTING, POSTROUTING, CHAIN, &addresses)
+        orders(LISTING, left(&addresses, r#"name: "test" id: "1234""#))
     }
 
     #[test]
@@ -175,13 +191,16 @@ mod tests {
     #[test]
     fn where_nothing_is_of_this_attachment_nothing_is_ordered() {
         assert_eq!(orders_for(&["10.1.2.9"]), None);
-        assert_eq!(orders("-P POSTROUTING ACCEPT\n", POSTROUTING, CHAIN, &[]), None);
+        assert_eq!(orders("-P POSTROUTING ACCEPT\n", left(&[], "")), None);
+        let another = r#"name: "test1" id: "234""#;
+        assert_eq!(orders(LISTING, left(&[], another)), None, "another attachment shares the chain");
     }
 
     #[test]
     fn a_chain_that_somebody_else_uses_too_stays() {
         let listing = format!("{LISTING}-A OUTPUT -j {CHAIN}\n");
         let [first, second] = JUMP;
-        assert_eq!(orders(&listing, POSTROUTING, CHAIN, &[]).unwrap(), format!("{first}\n{second}\n"));
+        let own = r#"name: "test" id: "1234""#;
+        assert_eq!(orders(&listing, left(&[], own)).unwrap(), format!("{first}\n{second}\n"));
     }
 }

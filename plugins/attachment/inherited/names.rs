@@ -36,6 +36,15 @@ pub fn comment(attachment: &Attachment) -> String {
     format!("name: \"{}\" id: \"{}\"", attachment.network, attachment.container)
 }
 
+/// Does a rule's comment name somebody else than this one does? Two attachments may share a chain: the name of `a` in network
+/// `bc` hashes the same text as that of `ab` in `c`. One without names is nobody's in particular, and one that had to be cut
+/// does not tell.
+pub(super) fn names_another(text: &str, comment: &str) -> bool {
+    const LONGEST: usize = 240;
+    let said = text.find("name: \"").and_then(|at| text.get(at..));
+    comment.len() < LONGEST && said.is_some_and(|said| !said.starts_with(comment))
+}
+
 /// How the comment of an nftables rule begins: `commentForInstance`. What follows is for people, and may be cut.
 pub(super) fn tag(attachment: &Attachment) -> String {
     let instance = format!("{}:{}", attachment.ifname, attachment.container);
@@ -73,6 +82,19 @@ mod tests {
         assert_eq!(ports("mynet", "dummy"), "CNI-DN-1b29d9511ed2bb3134d92");
         let comment = comment(&attachment(["mynet", "eth0", "0123456789ab"]));
         assert_eq!(comment, r#"name: "mynet" id: "0123456789ab""#);
+    }
+
+    #[test]
+    fn of_two_that_share_a_chain_each_is_told_by_its_comment() {
+        let [one, other] = [["net", "eth0", "1abc"], ["net1", "eth0", "abc"]].map(attachment);
+        assert_eq!(chain(&one), chain(&other));
+        for text in [comment(&one), format!("dnat {}", comment(&one)), format!("x {} -j Y", comment(&one))] {
+            assert!(
+                !names_another(&text, &comment(&one)) && names_another(&text, &comment(&other)),
+                "{text}"
+            );
+        }
+        assert!(!names_another("portfwd conntrack", &comment(&one)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use linux::nft::object::{Rule, Table};
 use linux::nft::{Family, Nft};
 
 use super::names;
-use super::rules::{IPTABLES, leave_chain};
+use super::rules::{IPTABLES, Left, leave_chain};
 
 const NFTABLES: [Table<'static>; 2] = [
     Table { family: Family::Ipv4, name: "cni_hostport" },
@@ -64,7 +64,9 @@ pub(super) fn remove_chains(nft: &Nft, attachment: &Attachment) -> Answer<()> {
 fn leave_chains(nft: &Nft, batch: &mut Batch, attachment: &Attachment) -> Answer<()> {
     for table in IPTABLES {
         for (from, start) in names::PORTS {
-            leave_chain(nft, batch, table, from, &names::ports_chain(start, attachment), &[])?;
+            let (chain, comment) = (names::ports_chain(start, attachment), names::comment(attachment));
+            let left = Left { from, chain: &chain, addresses: &[], comment: Some(&comment) };
+            leave_chain(nft, batch, table, left)?;
         }
     }
     Ok(())

@@ -20,30 +20,36 @@ const NFTABLES: Table<'static> = Table { family: Family::Inet, name: names::TABL
 /// Everything goes at once, and only as it was seen: iptables-nft holds no lock, and may be at work on the same chains.
 pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Answer<()> {
     let (chain, tag) = (names::chain(attachment), names::tag(attachment));
+    let comment = names::comment(attachment);
+    let left = Left { from: POSTROUTING, chain: &chain, addresses, comment: Some(&comment) };
     nft.settle(|| {
         let mut batch = Batch::new();
         for table in IPTABLES {
-            leave_chain(nft, &mut batch, table, POSTROUTING, &chain, addresses)?;
+            leave_chain(nft, &mut batch, table, left)?;
         }
         leave_checks(nft, &mut batch, &tag)?;
         Ok(batch)
     })
 }
 
+/// A chain that is to be left: the jumps there from another one, of these addresses or, where nobody knows them, of whom the
+/// comment names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left<'a> {
+    pub(super) from: &'a str,
+    pub(super) chain: &'a str,
+    pub(super) addresses: &'a [IpAddr],
+    pub(super) comment: Option<&'a str>,
+}
+
 /// The jumps from a chain to a container's, and the container's itself if nothing else leads there.
-pub(super) fn leave_chain(
-    nft: &Nft,
-    batch: &mut Batch,
-    table: Table<'_>,
-    from: &str,
-    chain: &str,
-    addresses: &[IpAddr],
-) -> Answer<()> {
+pub(super) fn leave_chain(nft: &Nft, batch: &mut Batch, table: Table<'_>, left: Left<'_>) -> Answer<()> {
+    let Left { from, chain, .. } = left;
     // On a node without such a chain this is all. The rules of a base chain are counted by the thousand.
     let Some(found) = nft.chain(table, chain)? else { return Ok(()) };
     let mut leading = 0;
     for jump in nft.rules(table, from)? {
-        if leads_to(&jump.rule, chain) && leaves(&jump.rule, addresses) {
+        if leads_to(&jump.rule, chain) && left.is_jump(&jump.rule) {
             batch.delete_rule(table, from, jump.handle);
             leading += 1;
         }
@@ -76,9 +82,27 @@ fn leads_to(rule: &Rule, chain: &str) -> bool {
     rule.expressions.iter().any(target)
 }
 
-/// Is this the jump of one of these addresses? Where nobody knows them, it is.
-fn leaves(rule: &Rule, addresses: &[IpAddr]) -> bool {
-    addresses.is_empty() || addresses.iter().any(|address| is_from(rule, *address))
+impl Left<'_> {
+    fn is_jump(self, rule: &Rule) -> bool {
+        let is_anothers = || {
+            self.comment.is_some_and(|own| said(rule).is_some_and(|text| names::names_another(&text, own)))
+        };
+        match self.addresses {
+            [] => !is_anothers(),
+            addresses => addresses.iter().any(|address| is_from(rule, *address)),
+        }
+    }
+}
+
+/// The comment of a rule by iptables: 256 bytes, of which a NUL ends the text (`xt_comment_info`).
+fn said(rule: &Rule) -> Option<String> {
+    rule.expressions.iter().find_map(|step| match step {
+        Expression::Match { name, settings, .. } if name == "comment" => {
+            let text = settings.split(|byte| *byte == 0).next()?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        }
+        _ => None,
+    })
 }
 
 /// Does the rule ask for this source? iptables loads as many of its bytes as the prefix covers, and masks the rest; plugins
@@ -116,16 +140,23 @@ mod tests {
     fn jump_from(network: &str) -> Rule {
         let mut expressions = phrase::address(End::Source, Comparison::Equal, network.parse().unwrap());
         expressions.extend([
-            Expression::Match { name: "comment".into(), revision: 0, settings: Vec::new() },
+            Expression::Match {
+                name: "comment".into(),
+                revision: 0,
+                settings: b"name: \"n\" id: \"c\"\0x".to_vec(),
+            },
             Expression::Counter,
             Expression::Decide(Verdict::Jump("CNI-x".into())),
         ]);
         Rule { expressions, comment: None }
     }
 
+    const OWN: &str = r#"name: "n" id: "c""#;
+
     fn is_of(network: &str, addresses: &[&str]) -> bool {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        leaves(&jump_from(network), &addresses)
+        let left = Left { from: "", chain: "CNI-x", addresses: &addresses, comment: Some(OWN) };
+        left.is_jump(&jump_from(network))
     }
 
     #[test]
@@ -135,6 +166,9 @@ mod tests {
         assert!(is_of("fd00::3/128", &["fd00::3"]));
         assert!(!is_of("fd00::3/128", &["fd00::4"]));
         assert!(is_of("10.1.2.3/32", &[]), "nobody knows the addresses");
+        let another = Some(r#"name: "nc" id: """#);
+        let left = Left { from: "", chain: "CNI-x", addresses: &[], comment: another };
+        assert!(!left.is_jump(&jump_from("10.1.2.3/32")), "another's");
         assert!(is_of("10.1.0.0/19", &["10.1.2.3"]) && !is_of("10.1.0.0/19", &["10.1.33.3"]), "masked");
     }
 
