@@ -133,7 +133,19 @@ pub fn usable() -> Result<()> {
 /// # Errors
 /// One is not; the error names it.
 pub fn locate(plan: &Plan) -> Result<()> {
+    plan.policy.bridge().map_or(Ok(()), speakable)?;
     families(plan).try_for_each(|v4| find(v4).map(drop))
+}
+
+/// Some names of links mean something else to iptables: a `+` at the end any link that begins so, a `!` at the beginning every
+/// other one.
+fn speakable(bridge: &str) -> Result<()> {
+    let means_more = bridge.starts_with(['-', '!']) || bridge.ends_with('+') || bridge.contains(['\'', '\\']);
+    match means_more {
+        false => Ok(()),
+        true => Err(Error::config(format!("iptables has no word for the bridge {bridge:?}"))
+            .details("backend \"nftables\" has")),
+    }
 }
 
 /// Lets the packets of these addresses pass. A rule that is there is not written again.
@@ -196,6 +208,14 @@ mod tests {
             assert_eq!(orders.lines().count(), 2 + wanted.chains.len() + wanted.rules().count());
             assert!(!orders.contains("fd00"), "another family");
         }
+    }
+
+    #[test]
+    fn a_bridge_that_means_more_to_iptables_is_refused() {
+        for name in ["br+", "-j", "!br0", "b'", "b\\"] {
+            assert!(speakable(name).unwrap_err().msg().contains(&format!("{name:?}")), "{name}");
+        }
+        assert!(speakable("br-0").is_ok() && speakable("+br!").is_ok());
     }
 
     #[test]

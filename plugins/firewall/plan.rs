@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use cni::error::{Error, Result};
+use cni::name::IfName;
 use cni::result::Success;
 
 use crate::firewall::conf::{Conf, IngressPolicy};
@@ -98,8 +99,10 @@ fn bridge(result: &Success, policy: &str) -> Result<String> {
     }
 }
 
+/// A rule names the link, and its comment, too: what neither can hold is not taken.
 fn is_link_name(name: &str) -> bool {
-    (1..16).contains(&name.len())
+    let odd = |letter: char| letter.is_control() || letter == '"';
+    name.parse::<IfName>().is_ok() && !name.contains(odd)
 }
 
 #[cfg(test)]
@@ -137,6 +140,8 @@ mod tests {
             ("{}", "interface needs to be set for ingress policy \"same-bridge\""),
             (r#"{"interfaces":[{"name":""}]}"#, "got empty bridge name"),
             (r#"{"interfaces":[{"name":"eth0","sandbox":"/x"}]}"#, "\"eth0\" is no bridge of the host"),
+            (r#"{"interfaces":[{"name":"b\n-F INPUT"}]}"#, r#""b\n-F INPUT" is no bridge of the host"#),
+            (r#"{"interfaces":[{"name":"b\" -j X"}]}"#, "is no bridge of the host"),
         ] {
             let error = planned(IngressPolicy::SameBridge, result).unwrap_err();
             assert_eq!(error.code(), Code::CONFIG);
