@@ -13,7 +13,7 @@ mod wired;
 pub(crate) use inside::inside;
 
 use crate::words::Options;
-use crate::{Refusal, Status, advice, environment, names};
+use crate::{Refusal, Status, advice, environment, names, sigpipe};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use cni::conflist;
 use linux::job::Signals;
@@ -47,6 +47,7 @@ pub(crate) fn run(_: &Options, words: &ArgMatches) -> Result<(), Refusal> {
     }
     let networks = Networks::find(&environment::configurations(), &environment::plugins(), &names)?;
     let uid = if words.get_flag("as-root") { user::caller() } else { caller() };
+    sigpipe::ignore();
     conflist::hold_signals().map_err(|error| wired::refusal("hold signals", &error))?;
     let ended = Signals::hold().map_err(Refusal::failed).and_then(|signals| {
         record::clean_up_after_the_killed();

@@ -15,6 +15,8 @@ unsafe extern "C" {
 const SIGPIPE: c_int = 13;
 const DEFAULT: usize = 0;
 
+const IGNORED: usize = 1;
+
 static INHERITED: AtomicUsize = AtomicUsize::new(DEFAULT);
 
 // SAFETY: libc calls the functions of this section one after the other, in the only thread, before `main`.
@@ -31,4 +33,11 @@ extern "C" fn note() {
 pub(crate) fn restore() {
     // SAFETY: across an exec only "default" and "ignore" are inherited, so no handler is installed.
     unsafe { signal(SIGPIPE, INHERITED.load(Ordering::Relaxed)) };
+}
+
+/// Ignores SIGPIPE from here on: a plugin need not read what it is told, and whoever tells it must live to clean up. A program
+/// that std starts has it as usual.
+pub(crate) fn ignore() {
+    // SAFETY: installs no handler.
+    unsafe { signal(SIGPIPE, IGNORED) };
 }
