@@ -29,7 +29,7 @@ pub(super) fn either(
 /// Tells of one thing while others follow; as JSON it is an object in a line.
 pub(super) fn deed(deed: &str, what: &str, as_json: bool) {
     let line = match as_json {
-        true => json!({"deed": deed, "what": what}).to_string(),
+        true => plain_lines(&json!({"deed": deed, "what": what}).to_string()),
         false => format!("{deed} {}", plain(what)),
     };
     // What is told to nobody is done all the same.

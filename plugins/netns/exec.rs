@@ -1,6 +1,7 @@
 //! `exec`: a program in a namespace, or in each of them.
 
 use crate::each::{EACH, each};
+use crate::text::told;
 use crate::words::{Options, name};
 use crate::{Refusal, Status, complain, environment, show};
 use linux::named::{self, Command, Name, NotRun};
@@ -42,7 +43,7 @@ pub(crate) fn command(words: &[OsString]) -> Result<(&OsStr, &[OsString]), Refus
 fn everywhere(program: &OsStr, arguments: &[OsString]) -> Result<(), Refusal> {
     let mut done = Ok(());
     for name in named::names().map_err(Refusal::failed)? {
-        show(&[b"\nnetns: ", name.as_os_str().as_bytes(), b"\n"].concat())?;
+        show(&[b"\nnetns: ", &*told(name.as_os_str().as_bytes()), b"\n"].concat())?;
         match finish(child(&name, program, arguments)) {
             Err(refusal) if refusal.status == Status::Killed => return Err(refusal),
             Err(refusal) => done = Err(refusal),

@@ -21,6 +21,7 @@ pub(crate) mod tree;
 mod wires;
 mod words;
 
+use crate::text::told_json;
 use crate::words::Options;
 use crate::{Refusal, show};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -67,6 +68,6 @@ pub(crate) fn graph(options: &Options, words: &ArgMatches) -> Result<(), Refusal
         Form::Svg => svg::svg(&graph).into_bytes(),
         Form::Dot => dot::dot(&graph).into_bytes(),
         Form::Mermaid => mermaid::mermaid(&graph).into_bytes(),
-        Form::Json => json::json(&graph, options.pretty).map_err(Refusal::failed)?,
+        Form::Json => told_json(json::json(&graph, options.pretty).map_err(Refusal::failed)?),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::json::{self, Member, Value};
 use crate::list::{Entry, NO_NAMESPACE, conversation, numbered};
+use crate::text::told;
 use crate::words::{Format, Options, name};
 use crate::{Refusal, Status, complain, number, page, show};
 use linux::named::{self, Name};
@@ -99,7 +100,7 @@ fn line(known: &Known, names: &[Entry]) -> Vec<u8> {
         line.extend(format!("current-nsid {} ", id(here)).bytes());
     }
     if let Some(name) = name_of(known, names) {
-        line.extend([b"(iproute2 netns name: ", name, b")"].concat());
+        line.extend([b"(iproute2 netns name: ", &*told(name), b")"].concat());
     }
     line.push(b'\n');
     line

@@ -1,6 +1,7 @@
 //! JSON in iproute2's layout, to the byte (`lib/json_writer.c`). The bytes of a name go out as they are, UTF-8 or not, so
 //! that the name can be used; hence no JSON library.
 
+use crate::text::told_json;
 use crate::words::Format;
 
 /// A member of an object.
@@ -40,7 +41,7 @@ pub(crate) fn array(objects: &[Vec<Member<'_>>], format: Format) -> Vec<u8> {
     };
     let whole: Vec<_> = objects.iter().map(object).collect();
     let space = if whole.is_empty() || open.len() == 1 { "" } else { " " };
-    [open.as_bytes(), &whole.join(&b','), space.as_bytes(), close.as_bytes()].concat()
+    told_json([open.as_bytes(), &whole.join(&b','), space.as_bytes(), close.as_bytes()].concat())
 }
 
 /// A JSON string (RFC 8259, section 7).

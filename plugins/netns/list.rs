@@ -1,6 +1,7 @@
 //! The names, each with the number under which this namespace knows the other, if it has one.
 
 use crate::json::{self, Member, Value};
+use crate::text::told;
 use crate::words::{Format, Options};
 use crate::{Refusal, complain, show};
 use linux::named::{self, Name};
@@ -53,7 +54,7 @@ fn id(here: &Rtnl, name: &Name) -> Option<u32> {
 fn text(entries: &[Entry]) -> Vec<u8> {
     let line = |entry: &Entry| {
         let id = entry.id.map(|id| format!(" (id: {id})")).unwrap_or_default();
-        [entry.name.as_os_str().as_bytes(), id.as_bytes(), b"\n"].concat()
+        [&told(entry.name.as_os_str().as_bytes()), id.as_bytes(), b"\n"].concat()
     };
     entries.iter().flat_map(line).collect()
 }

@@ -40,10 +40,11 @@ mod text;
 
 mod sigpipe;
 
+use cni::plain::plain_lines;
 use linux::named;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use words::{Asked, Line, Options};
 
@@ -188,6 +189,9 @@ fn show(answer: &[u8]) -> Result<(), Refusal> {
 fn complain(why: &dyn Display) {
     let text = why.to_string();
     if !text.is_empty() {
-        let _ = writeln!(io::stderr(), "{}", text.trim_end_matches('\n'));
+        let text = text.trim_end_matches('\n');
+        // A name in it may be anybody's text.
+        let text = if io::stderr().is_terminal() { plain_lines(text) } else { text.to_owned() };
+        let _ = writeln!(io::stderr(), "{text}");
     }
 }

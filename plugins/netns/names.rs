@@ -1,7 +1,7 @@
 //! `add`, `delete` and `monitor`.
 
 use crate::progress::Progress;
-use crate::text::shown;
+use crate::text::{shown, told};
 use crate::words::{Options, name};
 use crate::{Refusal, complain, show};
 use linux::census::{Identity, census, command_of, namespace_of};
@@ -113,7 +113,7 @@ pub(crate) fn monitor(_: &Options, _words: &[OsString]) -> Result<(), Refusal> {
             Change::Added(name) => (&b"add "[..], name),
             Change::Deleted(name) => (&b"delete "[..], name),
         };
-        match show(&[what, name.as_bytes(), b"\n"].concat()) {
+        match show(&[what, &told(name.as_bytes()), b"\n"].concat()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(unwritten) => ControlFlow::Break(unwritten),
         }

@@ -1,5 +1,6 @@
 //! `attach`, `identify` and `pids`: names and the processes in their namespaces.
 
+use crate::text::told;
 use crate::words::{Options, name};
 use crate::{Refusal, number, show};
 use linux::named::{self, Process};
@@ -30,7 +31,7 @@ pub(crate) fn identify(options: &Options, words: &[OsString]) -> Result<(), Refu
     // `ip netns` looks at each and keeps the last.
     let shown =
         if options.all { names.as_slice() } else { names.last().map_or(&[][..], std::slice::from_ref) };
-    let lines: Vec<_> = shown.iter().map(|name| name.as_os_str().as_bytes()).collect();
+    let lines: Vec<_> = shown.iter().map(|name| told(name.as_os_str().as_bytes())).collect();
     show(&[&lines.join(&b'\n'), &b"\n"[..]].concat())
 }
 

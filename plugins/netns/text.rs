@@ -1,6 +1,10 @@
 //! Names of namespaces, links and processes are other people's texts. On a terminal they could move the cursor or change the
 //! title, and right-to-left marks would turn a line around: such characters are written out.
 
+use cni::plain::plain_lines;
+use std::borrow::Cow;
+use std::io::IsTerminal;
+
 /// A text of any bytes as it can be shown: what is not UTF-8 as `\xff`, what cannot be printed as `\u{202e}`, a backslash
 /// doubled, all else as it is.
 pub(crate) fn shown(bytes: &[u8]) -> String {
@@ -17,6 +21,22 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A name for standard output: a program gets its very bytes, as from `ip netns`, and a terminal what [`shown`] makes of them.
+pub(crate) fn told(name: &[u8]) -> Cow<'_, [u8]> {
+    match std::io::stdout().is_terminal() {
+        true => Cow::Owned(shown(name).into_bytes()),
+        false => Cow::Borrowed(name),
+    }
+}
+
+/// JSON for standard output: of the two ways in which it can write a character, a terminal gets the one that does nothing.
+pub(crate) fn told_json(text: Vec<u8>) -> Vec<u8> {
+    match std::io::stdout().is_terminal() {
+        true => plain_lines(&String::from_utf8_lossy(&text)).into_bytes(),
+        false => text,
+    }
 }
 
 /// How many cells of a terminal a text takes that was made by [`shown`]: no character of it takes none.

@@ -6,9 +6,10 @@ use cni::conflist::list::List;
 use cni::conflist::{OnFailure, Request, Runtime, folder};
 use cni::error::Error;
 use cni::name::PluginName;
+use cni::plain::plain_lines;
 use linux::named::Name;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Networks, with what it takes to attach to them.
@@ -104,6 +105,8 @@ pub(super) fn refusal(doing: &str, error: &Error) -> Refusal {
 }
 
 fn pass_on(_plugin: &PluginName, stderr: &[u8]) {
+    let plain = || plain_lines(&String::from_utf8_lossy(stderr)).into_bytes();
+    let shown = if std::io::stderr().is_terminal() { &plain() } else { stderr };
     // Nobody to tell if that cannot be written.
-    let _ = std::io::stderr().write_all(stderr);
+    let _ = std::io::stderr().write_all(shown);
 }
