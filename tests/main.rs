@@ -34,6 +34,7 @@ mod errors;
 mod examples;
 mod firewall;
 mod host_local;
+mod hostile;
 mod input;
 mod iptables;
 mod kernel;

@@ -46,6 +46,12 @@ const TABLE: &[Difference] = &[
         "nothing is undone; a second ADD fails; disciplines stay on the host end; CHECK compares rates alone",
     ),
     pair(
+        "hostile",
+        "IPM-16 INP-21",
+        "no file is read or written through a link, nothing waits for a pipe; two who would have one name are told apart; a terminal gets no control characters",
+        "links are followed, also to write; a pipe is waited for; two of one name undo each other; names are printed as they are",
+    ),
+    pair(
         "tuning-undone",
         "CHN-03 GC-22",
         "`tuning` writes sysctls in their order, undoes a failed ADD, puts sysctls back on DEL, tells a changed MTU, forgets what vanished",
