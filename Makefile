@@ -105,7 +105,7 @@ burst: build-all packages
 	$(CARGO_TEST) burst::mixed
 
 bench: build packages
-	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain
+	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain --bench burst
 
 # --- hand out --------------------------------------------------------------------------------------------------
 

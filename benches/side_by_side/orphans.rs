@@ -50,7 +50,8 @@ pub(crate) fn end() -> Result<Rest> {
     Ok(Rest { wall: begun.elapsed(), cpu: used()?.saturating_sub(before) })
 }
 
-fn used() -> Result<Duration> {
+/// User and system time of all children that have ended.
+pub(crate) fn used() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let of = |time: TimeVal| -> Result<Duration> {
         Ok(Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()).try_into()?))
