@@ -22,7 +22,7 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 # Debian packages beyond gcc, make, git and rustup: what the tests witness with, compare with, and boot.
 PACKAGES := iproute2 iputils-ping procps iptables nftables jq tcpdump strace e2fsprogs containernetworking-plugins \
             dbus-daemon libglib2.0-bin gir1.2-glib-2.0 python3-dbus python3-gi python3-firewall python3-nftables \
-            busybox-static fish zsh mandoc podman crun slirp4netns uidmap containerd runc curl buildah systemd-container \
+            busybox-static fish zsh mandoc podman crun slirp4netns uidmap containerd runc curl buildah systemd-container g++ \
             $(if $(filter 1,$(JACKFIELD_SKIP_GUEST)),,qemu-system-x86)
 
 CARGO_TEST = cargo test --locked --release --target $(TARGET) --package jackfield --test main
@@ -39,6 +39,7 @@ help:
 	@echo 'make test                  formatting, lints and all tests (also as root, if you are; and on Linux 6.1 and $(NEWER))'
 	@echo 'make test-peer             the same behaviour tests against the Go plugins in /usr/lib/cni'
 	@echo 'make burst                 a thousand attachments by 64 workers, among neighbours and a busy stranger (two minutes)'
+	@echo 'make fuzz [SECONDS=300]    bad bytes, led by which code they reach; TARGETS=... for some of what reads them'
 	@echo 'make bench                 side by side with the Go plugins and with the price of the kernel itself'
 	@echo 'make install [DESTDIR=..]  plugins to /opt/cni/bin, netns and cnitool to /usr/local/bin'
 	@echo 'make dist                  release tarballs with checksums, in dist/'
@@ -103,6 +104,14 @@ test-peer: build-all packages firewalld
 burst: export JACKFIELD_BURST ?= 1000x64
 burst: build-all packages
 	$(CARGO_TEST) burst::mixed
+
+# In `make test` the same targets run over their seeds and a fixed number of changed ones (test-units).
+.PHONY: fuzz
+SECONDS ?= 300
+TARGETS ?=
+fuzz: rust packages
+	@rustup target add --toolchain $(CHANNEL) $(shell uname -m)-unknown-linux-gnu
+	@tests/fuzz/guided/run $(SECONDS) $(TARGETS)
 
 bench: build packages
 	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain --bench burst

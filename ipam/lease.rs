@@ -55,11 +55,11 @@ pub enum Says {
 impl Says {
     /// Reads the text of a file. White space around it does not count, as in the Go plugin.
     pub fn read(text: &[u8]) -> Says {
+        let Ok(text) = std::str::from_utf8(text) else { return Says::Foreign };
         // A file system that loses power may also leave the length and no bytes.
-        if text.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
+        if text.chars().all(|c| c == '\0' || c.is_whitespace()) {
             return Says::Torn;
         }
-        let Ok(text) = std::str::from_utf8(text) else { return Says::Foreign };
         let (container, ifname) = match text.trim().split_once("\r\n") {
             Some((container, ifname)) => (container, Some(ifname)),
             None => (text.trim(), None),
@@ -93,7 +93,7 @@ mod tests {
         {
             assert_eq!(Says::read(other), Says::Foreign, "{other:?}");
         }
-        for rubbish in [&b""[..], b"\n", b"\0\0\0\0"] {
+        for rubbish in [&b""[..], b"\n", b"\0\0\0\0", b"\0\0\x0b"] {
             assert_eq!(Says::read(rubbish), Says::Torn, "{rubbish:?}");
         }
     }

@@ -41,3 +41,6 @@ pub mod resolver;
 pub mod host_local;
 
 pub mod r#static;
+
+#[cfg(any(test, fuzzing))]
+pub mod hostile;

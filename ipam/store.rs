@@ -29,6 +29,8 @@ pub mod census;
 pub mod claim;
 mod file;
 mod here;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod index;
 mod last;
 pub mod look;

@@ -39,3 +39,6 @@ pub mod loopback;
 pub mod portmap;
 pub mod tuning;
 pub mod veth;
+
+#[cfg(any(test, fuzzing))]
+pub mod hostile;

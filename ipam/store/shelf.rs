@@ -130,13 +130,13 @@ impl Stamp {
 }
 
 /// The first bytes of an index, all numbers with their highest byte first.
-struct Head {
+pub(super) struct Head {
     boot: [u8; 16],
     stamp: Option<Stamp>,
-    buckets: u32,
-    records: u64,
+    pub(super) buckets: u32,
+    pub(super) records: u64,
     read: u64,
-    counts: Counts,
+    pub(super) counts: Counts,
 }
 
 impl Head {
@@ -163,7 +163,7 @@ impl Head {
         page
     }
 
-    fn read(bytes: &[u8; Head::SIZE]) -> Option<Head> {
+    pub(super) fn read(bytes: &[u8; Head::SIZE]) -> Option<Head> {
         let (layout, rest) = bytes.split_first_chunk()?;
         let (boot, rest) = rest.split_first_chunk()?;
         let (seconds, rest) = rest.split_first_chunk()?;

@@ -41,8 +41,10 @@ impl Table {
     /// The one in a file that was written with so many buckets and records; `None` if it cannot be.
     pub(super) fn of(file: File, buckets: u32, records: u64) -> io::Result<Option<Table>> {
         let whole = file.metadata()?.len() == (u64::from(buckets) + 1) * PAGE as u64;
+        // More than there is room for would have the table doubled without end.
+        let fits = records <= u64::from(buckets) * CAPACITY as u64;
         let table = Table { file: Some(file), buckets, records, read: BTreeMap::new() };
-        Ok((whole && buckets.is_power_of_two()).then_some(table))
+        Ok((whole && fits && buckets.is_power_of_two()).then_some(table))
     }
 
     /// How many buckets there are.
@@ -86,7 +88,8 @@ impl Table {
         };
         bucket.changed = true;
         let taken = bucket.records.swap_remove(at);
-        self.records -= 1;
+        // One that was not counted may lie in a file that somebody else has written to.
+        self.records = self.records.saturating_sub(1);
         Ok(Some(taken))
     }
 
@@ -261,6 +264,19 @@ mod tests {
         (0..1000).for_each(|ip| assert_eq!(table.put(lease(7, ip, State::Torn)).unwrap(), None));
         assert!(table.buckets() <= 64 && table.near(7).unwrap().len() == 1000);
         assert_eq!(table.write(|| Ok(file())).unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_file_that_lies_about_its_records_neither_stops_a_call_nor_grows() {
+        let mut table = Table::empty();
+        (0..128).for_each(|ip| assert_eq!(table.put(lease(7, ip, State::Torn)).unwrap(), None));
+        let buckets = table.buckets();
+        let file = table.write(|| Ok(file())).unwrap().try_clone().unwrap();
+        let lying = |records| Table::of(file.try_clone().unwrap(), buckets, records).unwrap();
+        assert!(lying(u64::MAX).is_none());
+        let mut table = lying(0).unwrap();
+        assert!(table.take(&lease(7, 5, State::Torn)).unwrap().is_some());
+        assert_eq!(table.records(), 0);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Bus {
         self.serial += 1;
         self.stream.get_mut().write_all(&message(self.serial, to, method, arguments))?;
         loop {
-            let answer = self.read()?;
+            let answer = Incoming::hear(&mut self.stream)?;
             if answer.of != Some(self.serial) {
                 // A signal: the bus tells us our name.
                 continue;
@@ -134,25 +134,6 @@ impl Bus {
                 _ => Err(nonsense("something else").into()),
             };
         }
-    }
-
-    fn read(&mut self) -> io::Result<Incoming> {
-        let mut fixed = [0; 16];
-        self.stream.read_exact(&mut fixed)?;
-        let [order, kind, ..] = fixed;
-        let is_big = order == b'B';
-        let mut fixed = Cursor { bytes: &fixed, at: 4, is_big };
-        let (body, _, fields) = (fixed.number(), fixed.number(), fixed.number());
-        let (Some(body), Some(fields)) = (body, fields) else { return Err(nonsense("less than a header")) };
-        if body > LONGEST || fields > LONGEST {
-            return Err(nonsense("more than was asked for"));
-        }
-        let mut rest = vec![0; (fields.next_multiple_of(8) + body) as usize];
-        self.stream.read_exact(&mut rest)?;
-        let (header, body) = rest.split_at_checked(fields.next_multiple_of(8) as usize).unwrap_or_default();
-        let header = header.get(..fields as usize).unwrap_or_default();
-        Incoming::read(kind, Cursor { bytes: header, at: 0, is_big }, body)
-            .ok_or_else(|| nonsense("a header that cannot be read"))
     }
 }
 
@@ -240,6 +221,26 @@ struct Incoming {
 }
 
 impl Incoming {
+    /// Reads one message, and not a byte more.
+    fn hear(from: &mut impl Read) -> io::Result<Incoming> {
+        let mut fixed = [0; 16];
+        from.read_exact(&mut fixed)?;
+        let [order, kind, ..] = fixed;
+        let is_big = order == b'B';
+        let mut fixed = Cursor { bytes: &fixed, at: 4, is_big };
+        let (body, _, fields) = (fixed.number(), fixed.number(), fixed.number());
+        let (Some(body), Some(fields)) = (body, fields) else { return Err(nonsense("less than a header")) };
+        if body > LONGEST || fields > LONGEST {
+            return Err(nonsense("more than was asked for"));
+        }
+        let mut rest = vec![0; (fields.next_multiple_of(8) + body) as usize];
+        from.read_exact(&mut rest)?;
+        let (header, body) = rest.split_at_checked(fields.next_multiple_of(8) as usize).unwrap_or_default();
+        let header = header.get(..fields as usize).unwrap_or_default();
+        Incoming::read(kind, Cursor { bytes: header, at: 0, is_big }, body)
+            .ok_or_else(|| nonsense("a header that cannot be read"))
+    }
+
     fn read(kind: u8, mut fields: Cursor<'_>, body: &[u8]) -> Option<Incoming> {
         let body = Cursor { bytes: body, ..fields }.in_our_order()?;
         let mut all = Incoming { kind, of: None, error: String::new(), signature: String::new(), body };
@@ -257,6 +258,20 @@ impl Incoming {
             }
         }
         Some(all)
+    }
+}
+
+/// What is done with what comes from the bus ([`crate::hostile`]): message after message, each within what came.
+#[cfg(any(test, fuzzing))]
+pub fn hostile(bytes: &[u8]) {
+    let mut rest = bytes;
+    loop {
+        let before = rest.len();
+        let Ok(Incoming { signature, body, .. }) = Incoming::hear(&mut rest) else { return };
+        assert!(rest.len() + 16 + body.len() <= before, "a message that is longer than what came");
+        let answer = Answer { signature, body };
+        assert!(answer.text().is_none_or(|text| text.chars().count() <= answer.body.len()));
+        assert!(answer.truth().is_err() || answer.signature.starts_with('b'));
     }
 }
 

@@ -318,12 +318,29 @@ fn read(file: &Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.doing(doing)?,
     };
+    understood(&text, file).map(Some)
+}
+
+/// What the text of a record says.
+fn understood(text: &[u8], file: &Path) -> Result<Record> {
+    let doing = || format!("read the record {}", file.display());
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let whose: Whose = serde_json::from_slice(first).doing(doing)?;
-    let record = |attachment| further_lines(&text).fold(Record::of(attachment), Record::with);
     match whose.attachment() {
-        Some(attachment) if whose.layout == LAYOUT => Ok(Some(record(attachment))),
+        Some(attachment) if whose.layout == LAYOUT => {
+            Ok(further_lines(text).fold(Record::of(attachment), Record::with))
+        }
         _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), whose.layout))),
+    }
+}
+
+/// What is done with a record that may be anybody's ([`crate::hostile`]).
+#[cfg(any(test, fuzzing))]
+pub fn hostile(bytes: &[u8]) {
+    let Ok(record) = understood(bytes, Path::new("record")) else { return };
+    assert_eq!(understood(bytes, Path::new("record")).ok().as_ref(), Some(&record));
+    if let Noted::This(claimed) = &record.masquerade {
+        assert!(claimed.networks().is_none_or(|networks| networks.len() == claimed.addresses.len()));
     }
 }
 

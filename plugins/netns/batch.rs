@@ -117,4 +117,17 @@ mod tests {
         let expected = [(1, "one "), (2, ""), (4, "three"), (5, "four "), (6, "five")];
         assert_eq!(found, expected.map(|(n, l)| (n, l.to_owned())));
     }
+
+    #[test]
+    fn whatever_a_file_holds_is_lines_of_words() {
+        fuzz::attack("batch", |text| {
+            let lines = lines(text);
+            assert!(lines.len() <= text.len() + 1 && lines.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            for (_, line) in lines {
+                let Ok(words) = split(&line) else { continue };
+                assert!(words.iter().map(|word| word.len()).sum::<usize>() <= line.len());
+                assert!(words.len() <= line.len());
+            }
+        });
+    }
 }

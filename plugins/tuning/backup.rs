@@ -170,6 +170,15 @@ pub fn sweep(folder: &Path, gc: &Gc) -> Result<()> {
     faults.verdict()
 }
 
+/// What is done with such a file ([`crate::hostile`]): what can be read is written as it was.
+#[cfg(any(test, fuzzing))]
+pub fn hostile(bytes: &[u8]) {
+    if let Ok(before) = serde_json::from_slice::<Before>(bytes) {
+        let again = serde_json::to_vec_pretty(&before).map(|text| serde_json::from_slice(&text));
+        assert_eq!(again.ok().and_then(Result::ok), Some(before));
+    }
+}
+
 /// Whose the file may be, if none of them lives: a container ID may have an underscore, an interface's name, too, and each way
 /// to divide the name that lives keeps it.
 fn dead(name: &str, gc: &Gc) -> Vec<(ContainerId, IfName)> {

@@ -275,6 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_file_holds_has_its_place_in_it() {
+        fn inside(text: &Text, node: &Node) {
+            assert!(text.as_str().get(node.at..node.end).is_some_and(|it| !it.is_empty()));
+            for member in node.members() {
+                assert!(text.as_str().get(member.at..).is_some_and(|it| it.starts_with('"')));
+                let is_path = member.key.starts_with(['.', '[']);
+                assert!(is_path || node.along(&member.key).is_some());
+                assert!(node.get_exact(&member.key).is_some());
+                inside(text, &member.node);
+            }
+            node.items().iter().for_each(|item| inside(text, item));
+        }
+        fuzz::attack("conflist", |bytes| {
+            let text = Text::new(String::from_utf8_lossy(bytes).into_owned());
+            let lines = text.as_str().split('\n').count();
+            let at = match text.read() {
+                Ok(node) => {
+                    inside(&text, &node);
+                    node.end
+                }
+                Err(fault) => fault.at,
+            };
+            let Place { line, column } = text.place(at);
+            assert!((1..=lines).contains(&line) && column >= 1, "{line}:{column} of {lines} lines");
+        });
+    }
+
+    #[test]
     fn what_is_no_json_is_told_with_its_place() {
         let at = |line, column| Place { line, column };
         assert_eq!(fault("{\n  \"a\": 1,\n}\n"), (at(2, 9), "trailing comma".into()));

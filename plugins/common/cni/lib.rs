@@ -67,6 +67,9 @@ mod hold;
 mod living;
 mod serve;
 
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+
 pub use serve::{serve, serve_or_list};
 
 use serde::de::DeserializeOwned;

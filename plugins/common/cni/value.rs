@@ -270,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_travels_on_as_it_came_whatever_its_length() {
+        for number in
+            ["18446744073709551615", "-9223372036854775808", "1.8449223372036855e+22", "0.12345678901234568"]
+        {
+            let read = Value::parse(number.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), number);
+        }
+    }
+
+    #[test]
     fn an_address_with_a_length_is_read_as_go_reads_it() {
         assert_eq!(parse_cidr("10.1.2.3/24").unwrap().to_string(), "10.1.2.3/24");
         assert_eq!(parse_cidr("fd00::5/64").unwrap().to_string(), "fd00::5/64");

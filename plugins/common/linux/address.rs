@@ -187,7 +187,7 @@ fn broadcast(net: IpNetwork) -> Option<Ipv4Addr> {
     }
 }
 
-fn read(message: RtnlMessage) -> Option<Address> {
+pub(crate) fn read(message: RtnlMessage) -> Option<Address> {
     let RtnlMessage::NewAddress(message) = message else { return None };
     let mut bits = Bits::from_bits_retain(message.header.flags.bits().into());
     let (mut local, mut address) = (None, None);

@@ -232,6 +232,18 @@ impl Found {
     }
 }
 
+/// What is done with a flow of an answer ([`crate::hostile`]).
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let Some(found) = Found::read(Read(bytes)) else { return };
+    for family in [Family::V4, Family::V6] {
+        assert_eq!(found.farewell(family).attributes.as_slice().len() % 4, 0);
+    }
+    let flows =
+        Flows { family: Family::V4, protocol: 17, to: To::Anywhere, ports: &[found.port], answered_by: None };
+    assert!(flows.have(&found));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,3 +59,6 @@ pub mod sysctl;
 pub mod user;
 pub mod veth;
 pub mod vlan;
+
+#[cfg(any(test, fuzzing))]
+pub mod hostile;

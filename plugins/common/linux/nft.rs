@@ -22,6 +22,8 @@ pub mod batch;
 pub mod comment;
 pub mod datatype;
 pub mod expression;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 pub mod look;
 pub mod object;
 pub mod phrase;

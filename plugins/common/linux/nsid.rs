@@ -83,7 +83,7 @@ fn descriptor(of: &NetNs) -> u32 {
     of.as_fd().as_raw_fd().cast_unsigned()
 }
 
-fn known(answer: &RtnlMessage) -> Known {
+pub(crate) fn known(answer: &RtnlMessage) -> Known {
     let mut known = Known { id: None, here: None };
     if let RtnlMessage::NewNsId(told) = answer {
         for attribute in &told.attributes {

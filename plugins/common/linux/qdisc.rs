@@ -227,7 +227,7 @@ impl Rtnl {
     }
 }
 
-fn shape(tc: &Tc) -> Option<Shape> {
+pub(crate) fn shape(tc: &Tc) -> Option<Shape> {
     let options = tc.get(OPTIONS)?;
     let parameters = message::find(options, TBF_PARMS)?;
     let word = |at: usize| parameters.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
@@ -236,7 +236,7 @@ fn shape(tc: &Tc) -> Option<Shape> {
     Some(Shape { rate: large.or(word(8).map(u64::from))?, limit: word(24)?, buffer: word(28)? })
 }
 
-fn redirect_of(tc: &Tc) -> Option<u32> {
+pub(crate) fn redirect_of(tc: &Tc) -> Option<u32> {
     let actions = message::find(tc.get(OPTIONS)?, U32_ACT)?;
     let options = message::find(message::find(actions, 1)?, ACT_OPTIONS)?;
     let parameters = message::find(options, MIRRED_PARMS)?;

@@ -221,7 +221,7 @@ fn via(gateway: IpAddr, dst: IpNetwork) -> RouteAttribute {
 }
 
 /// The routes that an answer describes: one for each next hop.
-fn read(message: RtnlMessage) -> Vec<Route> {
+pub(crate) fn read(message: RtnlMessage) -> Vec<Route> {
     let RtnlMessage::NewRoute(message) = message else { return Vec::new() };
     let hops = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::MultiPath(hops) => Some(hops.clone()),

@@ -9,6 +9,8 @@
 
 pub(crate) mod ack;
 mod answer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 pub(crate) mod message;
 mod wait;
 mod wire;

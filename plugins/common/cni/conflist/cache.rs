@@ -265,7 +265,26 @@ fn read(path: &Path) -> Result<Option<Written>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes.or_fail(Code::IO, || format!("read {}", path.display()))?,
     };
-    let read = Object::parse(&bytes)
-        .and_then(|_| serde_json::from_slice(&bytes).or_fail(Code::DECODE, || "decode".into()));
-    read.map(Some).or_fail(Code::DECODE, || format!("read {}", path.display()))
+    decoded(&bytes).map(Some).or_fail(Code::DECODE, || format!("read {}", path.display()))
+}
+
+fn decoded(bytes: &[u8]) -> Result<Written> {
+    Object::parse(bytes).and_then(|_| serde_json::from_slice(bytes).or_fail(Code::DECODE, || "decode".into()))
+}
+
+/// What is done with a file that may be anybody's ([`crate::hostile`]): a record that can be read is written as it was.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let Ok(written) = decoded(bytes) else { return };
+    let Some(attachment) = written.attachment() else { return };
+    let record = written.into_record(attachment);
+    let text = serde_json::to_vec(&Written::of(&record)).unwrap_or_default();
+    let again = decoded(&text).ok().and_then(|it| Some(it.attachment()?).map(|of| it.into_record(of)));
+    assert_eq!(format!("{again:?}"), format!("{:?}", Some(&record)));
+    if let Some(result) = record.result.as_ref().filter(|_| record.list().is_ok()) {
+        for spec in crate::spec::Spec::ALL {
+            let to = super::version::Version::parse(spec.as_str());
+            let _ = to.and_then(|to| super::answer::convert(result, &to));
+        }
+    }
 }

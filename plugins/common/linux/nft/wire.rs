@@ -84,9 +84,18 @@ pub(crate) enum Outcome {
     Overtaken,
 }
 
+/// Whoever is spoken to: the kernel at the other end of a socket.
+pub(crate) trait Kernel {
+    /// Sends a datagram, which is carried out by then.
+    fn send(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Fetches the next datagram of an answer into `datagram`, which is empty. False if there is none.
+    fn receive(&mut self, datagram: &mut Vec<u8>) -> io::Result<bool>;
+}
+
 /// The socket, the number of the next message, and room for an answer.
-pub(crate) struct Line {
-    socket: Socket,
+pub(crate) struct Line<K = Socket> {
+    kernel: K,
     part: Part,
     sequence: u32,
     datagram: Vec<u8>,
@@ -96,7 +105,7 @@ pub(crate) struct Line {
 
 impl AsRawFd for Line {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.kernel.as_raw_fd()
     }
 }
 
@@ -115,7 +124,14 @@ impl Line {
         socket.set_ext_ack(true)?;
         // A refusal need not repeat the message that it refuses.
         socket.set_cap_ack(true)?;
-        Ok(Line { socket, part, sequence: 1, datagram: Vec::with_capacity(room), unfinished: None })
+        Ok(Line::to(socket, part, room))
+    }
+}
+
+impl<K: Kernel> Line<K> {
+    /// A line to this one, with so much room for a datagram.
+    pub(crate) fn to(kernel: K, part: Part, room: usize) -> Line<K> {
+        Line { kernel, part, sequence: 1, datagram: Vec::with_capacity(room), unfinished: None }
     }
 
     /// Sends a batch, for this generation of the ruleset or for any.
@@ -150,7 +166,7 @@ impl Line {
             put(&mut bytes, BATCH_END, NLM_F_REQUEST, end, [0, 0, upper, lower], &Attributes::new());
         }
         self.sequence = end.wrapping_add(1);
-        self.send(&bytes).doing(|| DOING)?;
+        self.kernel.send(&bytes).doing(|| DOING)?;
 
         let mut refused = None;
         while self.receive().doing(|| DOING)? {
@@ -267,23 +283,30 @@ impl Line {
         self.sequence = sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         question.encode(self.part, flags, sequence, &mut bytes);
-        self.send(&bytes).doing(|| question.doing.as_str())?;
+        self.kernel.send(&bytes).doing(|| question.doing.as_str())?;
         Ok(sequence)
     }
 
-    /// Sends to the kernel. A batch is one datagram, whatever its size: the socket is given room for it.
+    fn receive(&mut self) -> io::Result<bool> {
+        self.datagram.clear();
+        self.kernel.receive(&mut self.datagram)
+    }
+}
+
+impl Kernel for Socket {
+    /// A batch is one datagram, whatever its size: the socket is given room for it.
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let mut roomy = false;
         loop {
-            match self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0) {
+            match self.send_to(bytes, &SocketAddr::new(0, 0), 0) {
                 Ok(_) => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(Errno::EMSGSIZE as i32) && !roomy => {
                     roomy = true;
                     let room = bytes.len().saturating_add(4096);
                     // Past net.core.wmem_max only with CAP_NET_ADMIN in the first user namespace.
-                    if setsockopt(&self.socket, sockopt::SndBufForce, &room).is_err() {
-                        setsockopt(&self.socket, sockopt::SndBuf, &room)?;
+                    if setsockopt(self, sockopt::SndBufForce, &room).is_err() {
+                        setsockopt(self, sockopt::SndBuf, &room)?;
                     }
                 }
                 Err(e) => return Err(e),
@@ -291,11 +314,9 @@ impl Line {
         }
     }
 
-    /// Fetches the next datagram. False if there is none.
-    fn receive(&mut self) -> io::Result<bool> {
-        self.datagram.clear();
+    fn receive(&mut self, datagram: &mut Vec<u8>) -> io::Result<bool> {
         loop {
-            match self.socket.recv(&mut self.datagram, MsgFlags::MSG_DONTWAIT.bits()) {
+            match self.recv(datagram, MsgFlags::MSG_DONTWAIT.bits()) {
                 Ok(_) => return Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -45,7 +45,7 @@ pub(super) fn judge(payload: &NetlinkPayload<RtnlMessage>, flags: u16) -> Result
         _ => (0, None),
     };
     // A Done's number is the dump's last return value, which may also be a positive count.
-    if number < 0 { Err(Refusal { errno: Errno::from_raw(-number), sentence }) } else { Ok(()) }
+    if number < 0 { Err(Refusal { errno: Errno::from_raw(number.wrapping_neg()), sentence }) } else { Ok(()) }
 }
 
 /// The verdict on one request, if this message is one.
@@ -188,6 +188,12 @@ mod tests {
     fn a_dump_that_ends_in_an_error_is_that_error() {
         let failed = whole("list links", || Ok(vec![link(1, 0), done(-(Errno::ENODEV as i32), 0)]));
         assert_eq!(failed.unwrap_err().errno(), Some(Errno::ENODEV));
+    }
+
+    #[test]
+    fn a_number_that_has_no_opposite_is_a_refusal_too() {
+        let failed = whole("list links", || Ok(vec![done(i32::MIN, 0)]));
+        assert_eq!(failed.unwrap_err().errno(), Some(Errno::UnknownErrno));
     }
 
     #[test]
