@@ -47,6 +47,7 @@ pub mod bridge;
 pub mod conntrack;
 pub mod errand;
 mod heard;
+mod insist;
 pub mod job;
 pub mod link;
 pub mod mac;

@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 
+/// How often the child tries to say something.
+const ATTEMPTS: usize = 3;
+
 /// What a child is to do.
 pub(super) struct Task<'a> {
     /// The descriptors that it keeps, in ascending order; the socket and the line are among them.
@@ -45,14 +48,15 @@ fn work(task: &Task<'_>) -> ! {
     // The caller's folder may be one that is about to be unmounted.
     // SAFETY: a constant text, with its end.
     unsafe { libc::chdir(c"/".as_ptr()) };
-    // SAFETY: bytes that outlive the call. What the kernel answers to an order is in its socket, for the parent to read.
-    match task.order {
-        Some((socket, order)) => unsafe {
-            libc::send(socket.as_raw_fd(), order.as_ptr().cast(), order.len(), 0);
-        },
-        None => unsafe {
-            libc::send(task.line.as_raw_fd(), b".".as_ptr().cast(), 1, libc::MSG_NOSIGNAL);
-        },
+    // What the kernel answers to an order is in its socket, for the parent to read.
+    let has_said = match task.order {
+        Some((socket, order)) => say(socket, order),
+        None => say(task.line, b"."),
+    };
+    if !has_said {
+        // The parent waits for an answer to what was never said: it learns from the end of this process.
+        // SAFETY: ends at once, and runs nothing.
+        unsafe { libc::_exit(1) }
     }
     if task.order.is_none() {
         // Whoever closes a conversation keeps everybody else from changing rules while the kernel makes it wait
@@ -69,6 +73,13 @@ fn work(task: &Task<'_>) -> ! {
     {}
     // SAFETY: ends at once, and runs nothing.
     unsafe { libc::_exit(0) }
+}
+
+/// Sends, and tries again if that fails for something of the moment.
+fn say(to: BorrowedFd<'_>, what: &[u8]) -> bool {
+    // SAFETY: bytes that outlive the call.
+    let send = || unsafe { libc::send(to.as_raw_fd(), what.as_ptr().cast(), what.len(), libc::MSG_NOSIGNAL) };
+    (0..ATTEMPTS).any(|_| send() != -1)
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) {

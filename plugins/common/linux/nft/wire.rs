@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 
 use crate::error::{Doing, Error, Result};
 use crate::heard::{HEADER, Heard, messages};
+use crate::insist::insist;
 use crate::nft::attribute::{Attributes, Read};
 
 /// A part of nfnetlink (`NFNL_SUBSYS_*`): the upper byte of every message's kind, and whom a batch is for.
@@ -298,7 +299,7 @@ impl Kernel for Socket {
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let mut roomy = false;
         loop {
-            match self.send_to(bytes, &SocketAddr::new(0, 0), 0) {
+            match insist(|| self.send_to(bytes, &SocketAddr::new(0, 0), 0)) {
                 Ok(_) => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(Errno::EMSGSIZE as i32) && !roomy => {
@@ -316,7 +317,7 @@ impl Kernel for Socket {
 
     fn receive(&mut self, datagram: &mut Vec<u8>) -> io::Result<bool> {
         loop {
-            match self.recv(datagram, MsgFlags::MSG_DONTWAIT.bits()) {
+            match insist(|| self.recv(datagram, MsgFlags::MSG_DONTWAIT.bits())) {
                 Ok(_) => return Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -14,6 +14,8 @@ use nix::sys::socket::MsgFlags;
 use rtnetlink::proto::{NetlinkCodec, NetlinkMessageCodec};
 use tokio::io::unix::AsyncFd;
 
+use crate::insist::insist;
+
 /// A netlink socket that tries before it waits.
 ///
 /// The kernel answers a route request before `send` returns, so the answer can nearly always be fetched at
@@ -80,7 +82,7 @@ impl Wire {
         direction: Direction,
         mut try_it: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        let done = match try_it() {
+        let done = match insist(&mut try_it) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_again(cx, direction, try_it)),
             done => done,
         };
