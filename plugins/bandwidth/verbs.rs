@@ -77,12 +77,11 @@ fn detour(
     trail.undo(move || undo.0.delete_link_named(&undo.1).doing(|| format!("delete ifb {}", undo.1)));
     let ifb = host.link_by_name(&name).doing(|| format!("get ifb device {name}"))?;
     let ifb = ifb.ok_or_else(|| Error::internal(format!("the ifb device {name} has vanished")))?;
-    let alias = Mark::of(attachment).alias(attachment);
     trail.step(|| {
         let bucket = Request::set_token_bucket(ifb.index, &limit.bucket(ifb.mtu));
         // It carries what another link has received: an address of its own would be nobody's.
         let address = Request::without_link_local_address(ifb.index);
-        host.all([Request::set_alias(ifb.index, &alias), address, Request::set_up(ifb.index), bucket])
+        host.all([address, Request::set_up(ifb.index), bucket])
             .doing(|| format!("create ifb qdisc on {name:?}"))
     })?;
     trail.step(|| {
@@ -123,6 +122,7 @@ fn end_bucket(host: &Rtnl, end: &Link) -> Result<()> {
 /// Makes the attachment's `ifb` under the first name that is free. One that an earlier ADD has left is made anew: it may be
 /// of another MTU.
 fn make_ifb(host: &Rtnl, end: &Link, attachment: &Attachment) -> Result<String> {
+    let alias = Mark::of(attachment).alias(attachment);
     let mut refused = None;
     for name in path::names(attachment) {
         let doing = || format!("adding link {name}");
@@ -141,7 +141,8 @@ fn make_ifb(host: &Rtnl, end: &Link, attachment: &Attachment) -> Result<String> 
                 continue;
             }
         }
-        host.create_ifb(&IfbSpec { name: &name, mtu: end.mtu, group: mark::GROUP }).doing(doing)?;
+        let ifb = IfbSpec { name: &name, mtu: end.mtu, group: mark::GROUP, alias: &alias };
+        host.create_ifb(&ifb).doing(doing)?;
         return Ok(name);
     }
     Err(refused.unwrap_or_else(|| Error::internal("no name is free for an ifb device")))
@@ -226,7 +227,7 @@ pub fn status(raw: Raw) -> Result<()> {
     Conf::meant(raw)?;
     let try_it = || {
         let elsewhere = NetNs::create()?.rtnl()?;
-        elsewhere.create_ifb(&IfbSpec { name: "trial", mtu: 1500, group: 0 })?;
+        elsewhere.create_ifb(&IfbSpec { name: "trial", mtu: 1500, group: 0, alias: "" })?;
         let Some(ifb) = elsewhere.link_by_name("trial")? else { return Ok(()) };
         let bucket = TokenBucket { rate: 1_000_000, burst: 100_000, limit: 100_000 };
         elsewhere.all([

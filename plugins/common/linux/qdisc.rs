@@ -153,10 +153,15 @@ pub struct IfbSpec<'a> {
     pub mtu: u32,
     /// Its group (`IFLA_GROUP`).
     pub group: u32,
+    /// Its free text, of at most 255 bytes.
+    pub alias: &'a str,
 }
 
 impl Rtnl {
     /// Makes an `ifb` link, which is down: settings have to be there before it comes up.
+    ///
+    /// The kernel takes no alias with a link that it makes. It comes in the same datagram, of which the kernel does all or,
+    /// should we die before, nothing: there is no such link without one.
     ///
     /// # Errors
     /// `EEXIST` if the name is taken, `EOPNOTSUPP` where the kernel has no such links.
@@ -169,8 +174,12 @@ impl Rtnl {
             LinkAttribute::Group(ifb.group),
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
         ];
-        let doing = format!("create ifb {}", ifb.name);
-        self.send(Request::new(RtnlMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, doing))
+        let doing = || format!("create ifb {}", ifb.name);
+        let create = Request::new(RtnlMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, doing());
+        let mut message = LinkMessage::default();
+        let name = LinkAttribute::IfName(ifb.name.into());
+        message.attributes = vec![name, LinkAttribute::IfAlias(ifb.alias.into())];
+        self.all([create, Request::new(RtnlMessage::SetLink(message), 0, doing())])
     }
 
     /// The token bucket at a link's root, if that is what is there.
