@@ -42,7 +42,7 @@ impl Setting {
     /// # Errors
     /// What the kernel says.
     pub fn apply(&self) -> Result<Option<String>> {
-        let before = sysctl::read(&self.file).ok();
+        let before = self.current()?;
         sysctl::write(&self.file, &self.value).doing(|| format!("set sysctl {}", self.key))?;
         Ok(before)
     }
@@ -53,6 +53,18 @@ impl Setting {
     /// What the kernel says.
     pub fn put_back(&self) -> Result<()> {
         sysctl::write(&self.file, &self.value).doing(|| format!("put back sysctl {}", self.file))
+    }
+
+    /// The value that it has; `None` where it has none but does something when it is written, and where there is no such
+    /// setting: whoever writes it will be told.
+    ///
+    /// # Errors
+    /// What the kernel says: what cannot be read could not be put back.
+    pub fn current(&self) -> Result<Option<String>> {
+        match sysctl::read(&self.file) {
+            Err(error) if error.is_absent() || error.is_denied() => Ok(None),
+            value => value.map(Some).doing(|| format!("read sysctl {}", self.key)),
+        }
     }
 
     /// It has its value. The kernel puts tabs where people put spaces.

@@ -38,7 +38,7 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     attach(|trail| {
         let link = find(&container, ifname.as_str())?;
         let backup = Backup::of(&conf.data_dir, &add.attachment.container, ifname);
-        let mut before = before(&conf, &link);
+        let mut before = before(&conf, &link)?;
         before.network = Some(add.attachment.network.to_string());
         before.container = Some(add.attachment.container.to_string());
         before.ifname = Some(ifname.to_string());
@@ -150,18 +150,21 @@ fn find(container: &Rtnl, ifname: &str) -> Result<Link> {
 }
 
 /// What there is of that which will be changed.
-fn before(conf: &Conf, link: &Link) -> Before {
+fn before(conf: &Conf, link: &Link) -> Result<Before> {
     let LinkChanges { mac, promiscuous, mtu, all_multicast, queue } = conf.link;
-    let held = |setting: &Setting| Some((setting.file.clone(), sysctl::read(&setting.file).ok()?));
-    Before {
+    let held = |setting: &Setting| {
+        let value = setting.current();
+        value.map(|value| Some((setting.file.clone(), value?))).transpose()
+    };
+    Ok(Before {
         mac: mac.and(link.mac).map(|mac| mac.to_string()),
         promisc: promiscuous.then_some(link.promiscuous),
         mtu: mtu.map(|_| link.mtu),
         allmulti: all_multicast.map(|_| link.all_multicast),
         tx_q_len: queue.map(|_| link.queue),
-        sysctls: conf.sysctls.iter().filter_map(held).collect(),
+        sysctls: conf.sysctls.iter().filter_map(held).collect::<Result<_>>()?,
         ..Before::default()
-    }
+    })
 }
 
 fn apply(trail: &mut Trail, setting: &Setting) -> Result<()> {
