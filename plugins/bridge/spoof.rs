@@ -34,11 +34,12 @@
 mod layout;
 pub mod theirs;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use cni::attach::Trail;
 use cni::call::{Attachment, Owner};
-use cni::error::{Code, Error, OrFail, Result};
+use cni::error::{Code, Error, Faults, OrFail, Result};
 use cni::log;
 use cni::name::IfName;
 use linux::error::Result as Answer;
@@ -183,15 +184,20 @@ fn remove(nft: &Nft, attachment: &Attachment, mac: Option<Mac>) -> Result<Glance
 /// What the kernel says; then nothing was changed.
 pub fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool) -> Result<()> {
     let Some(nft) = ruleset::open_if_any()? else { return Ok(()) };
-    // What cannot be looked up lives.
-    let goes = |mark: &Mark| is_stale(mark) && purge::lives(host, mark.owner()).is_ok_and(|lives| !lives);
+    // What cannot be looked up lives, for now: the next GC looks again.
+    let unseen = RefCell::new(Faults::default());
+    let is_dead = |mark: &Mark| unseen.borrow_mut().note(purge::lives(host, mark.owner())) == Some(false);
+    let goes = |mark: &Mark| is_stale(mark) && is_dead(mark);
     let goes = |element: &Element| ruleset::mark(element).is_some_and(|mark| goes(&mark));
     let settled = nft.settle(|| {
         let (leaving, staying): (Vec<_>, Vec<_>) = nft.elements(TABLE, GUARDED)?.into_iter().partition(goes);
         let pairs: Vec<_> = nft.elements(TABLE, ALLOWED)?.into_iter().filter(goes).collect();
         release(&nft, &leaving, &pairs, staying.is_empty())
     });
-    settled.doing(|| "failed to end the spoof check of what is gone".into())
+    let settled = settled.doing(|| "failed to end the spoof check of what is gone".into());
+    let mut faults = unseen.into_inner();
+    faults.note(settled);
+    faults.verdict()
 }
 
 /// Whether all is there that [`ensure`] made for this address.
