@@ -82,8 +82,10 @@ impl Allowed {
     /// # Errors
     /// What the kernel or the program says, after everything was tried.
     pub fn end(&self, owner: &Owner) -> Result<()> {
+        // Only asked where there is something to end.
+        let others = if self.by == Backend::Nftables { Vec::new() } else { others(owner)? };
         let is_anothers = |address: IpAddr| {
-            others(owner).any(|other| other.by == self.by && other.addresses.contains(&address))
+            others.iter().any(|other| other.by == self.by && other.addresses.contains(&address))
         };
         match &self.by {
             Backend::Nftables => Ok(()),
@@ -93,10 +95,10 @@ impl Allowed {
     }
 }
 
-/// What all other attachments have claimed. Only asked where there is something to end.
-fn others(owner: &Owner) -> impl Iterator<Item = Allowed> {
-    let others = leftover::all().into_iter().filter(move |record| record.owner != *owner);
-    others.flat_map(|record| Claimed::of(&record.owner).these())
+/// What all other attachments have claimed.
+fn others(owner: &Owner) -> Result<Vec<Allowed>> {
+    let others = leftover::all()?.into_iter().filter(|record| record.owner != *owner);
+    Ok(others.flat_map(|record| Claimed::of(&record.owner).these()).collect())
 }
 
 /// Which of its two tables iptables writes to is a matter of the day, so both are looked into.

@@ -3,9 +3,13 @@
 //! Any value but 0 sets it, and nobody else writes a 2: so it is known as ours, and set back when it is needed no more. What
 //! somebody else has set stays.
 
+use std::path::Path;
+
 use linux::address::Family;
 use linux::error::Result;
 use linux::sysctl::Conf;
+
+use crate::attachment::whole;
 
 const OURS: &str = "2";
 const OFF: &str = "0";
@@ -39,10 +43,13 @@ pub fn is_allowed(link: &str) -> Result<bool> {
 }
 
 /// The links on which it is ours.
-pub fn ours() -> Vec<String> {
-    let links = std::fs::read_dir("/proc/sys/net/ipv4/conf").into_iter().flatten().flatten();
-    let names = links.filter_map(|link| link.file_name().into_string().ok());
-    names.filter(|link| setting(link).read().is_ok_and(|value| value == OURS)).collect()
+///
+/// # Errors
+/// What the file system says.
+pub fn ours() -> cni::error::Result<Vec<String>> {
+    let links = whole::files_of(Path::new("/proc/sys/net/ipv4/conf"))?;
+    let names = links.into_iter().filter_map(|link| link.file_name()?.to_str().map(str::to_owned));
+    Ok(names.filter(|link| setting(link).read().is_ok_and(|value| value == OURS)).collect())
 }
 
 fn change(link: &str, from: &str, to: &str) -> Result<()> {

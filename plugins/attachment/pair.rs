@@ -96,7 +96,7 @@ impl<'a> Sides<'a> {
         // The other one may have ended between our first look and our claim: the record then is the living one's, and stays.
         refuse_second(&self.host, &self.container, self.attachment)?;
         // Until all is answered, or undone, nobody else gets at what this ADD makes.
-        let held = claim.held()?;
+        let held = claim.held();
         trail.undo(move || {
             let removed = record::remove(plugin, &attachment);
             drop(held);

@@ -32,11 +32,14 @@ const FOLDER: &str = "/run/jackfield/published";
 pub const GUARD: [&str; 3] = ["mangle", "PREROUTING", "CNI-HOSTPORT-LOCALNET"];
 
 /// The attachments with ports by iptables.
-pub fn all() -> Vec<Owner> {
-    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    let mut all: Vec<Owner> = entries.filter_map(|entry| Owner::read(entry.file_name().to_str()?)).collect();
+///
+/// # Errors
+/// What the file system says.
+pub fn all() -> Result<Vec<Owner>> {
+    let files = whole::files_of(Path::new(FOLDER))?.into_iter();
+    let mut all: Vec<Owner> = files.filter_map(|file| Owner::read(file.file_name()?.to_str()?)).collect();
     all.sort();
-    all
+    Ok(all)
 }
 
 /// Whether an owner is among them.
@@ -45,8 +48,11 @@ pub fn has(owner: &Owner) -> bool {
 }
 
 /// The links by which packets of 127.0.0.0/8 come to them.
-pub fn links() -> BTreeSet<String> {
-    all().iter().filter_map(link).collect()
+///
+/// # Errors
+/// What the file system says.
+pub fn links() -> Result<BTreeSet<String>> {
+    Ok(all()?.iter().filter_map(link).collect())
 }
 
 /// Nobody else changes what these attachments share until this is dropped.
@@ -119,7 +125,7 @@ pub fn remove_rules(nft: Option<&Nft>, attachment: &Attachment) -> Result<()> {
 pub fn leave(nft: Option<&Nft>, owner: &Owner, is_needed: impl Fn(&str) -> bool) -> Result<()> {
     let Some(link) = link(owner) else { return forget(owner) };
     let others: BTreeSet<String> =
-        all().iter().filter(|other| *other != owner).filter_map(self::link).collect();
+        all()?.iter().filter(|other| *other != owner).filter_map(self::link).collect();
     if !others.contains(&link) && !is_needed(&link) {
         // The link may be gone.
         match localnet::forbid(&link) {

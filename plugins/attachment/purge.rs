@@ -36,7 +36,7 @@ const OURS: [&str; 6] = ["masquerade", "spoof", "ports", "hairpin", "localnet", 
 pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let mut faults = Faults::default();
-    let has_records = !rehearse && !leftover::all().is_empty();
+    let has_records = !rehearse && !leftover::all()?.is_empty();
     let _turn = has_records.then(|| faults.note(again::turn_to_end()));
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         for table in TABLES {
@@ -53,8 +53,8 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
         }
     }
     // As long as rules may be there that a record knows of, it stays.
-    let records = if faults.is_empty() { leftover::all() } else { Vec::new() };
-    for record in records {
+    let records = if faults.is_empty() { faults.note(leftover::all()) } else { None };
+    for record in records.into_iter().flatten() {
         faults.note(forget(&host, &record, rehearse)).flatten().iter().for_each(|line| tell(line));
     }
     faults.verdict()
@@ -65,8 +65,8 @@ fn forbid_loopback(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>>
     if !goes && nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some() {
         return Ok(Vec::new());
     }
-    let needed = published::links();
-    let mut links = localnet::ours();
+    let needed = published::links()?;
+    let mut links = localnet::ours()?;
     links.retain(|link| !needed.contains(link));
     if !rehearse {
         links
@@ -104,11 +104,11 @@ fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
 /// What the kernel says.
 pub fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
     let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
-    Ok(has_host_end()? || leftover::is_under_way(owner) || has_host_end()? || goes_on(host, owner)?)
+    Ok(has_host_end()? || leftover::is_under_way(owner)? || has_host_end()? || goes_on(host, owner)?)
 }
 
 fn goes_on(host: &Rtnl, owner: &Owner) -> Result<bool> {
-    for life in leftover::lives_of(owner) {
+    for life in leftover::lives_of(owner)? {
         if life.goes_on(host).doing(|| "look up what a life hangs by".into())? {
             return Ok(true);
         }

@@ -13,6 +13,7 @@ use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use cni::call::{Attachment, Gc, Owner};
 use cni::error::{Error, Faults, OrFail, Result};
@@ -120,7 +121,7 @@ impl Whose {
 #[derive(Debug)]
 pub struct Claim {
     /// The record, and the lock on it.
-    file: File,
+    file: Rc<File>,
 }
 
 impl Claim {
@@ -141,15 +142,12 @@ impl Claim {
         let mut text = serde_json::to_vec(&whose).doing(doing)?;
         text.push(b'\n');
         let file = locked(Path::new(FOLDER), &text).doing(doing)?;
-        put_in_place(&file, &place, attachment).map(|()| Claim { file })
+        put_in_place(&file, &place, attachment).map(|()| Claim { file: Rc::new(file) })
     }
 
     /// The lock once more: it goes when both have gone.
-    ///
-    /// # Errors
-    /// `EMFILE` and its kin.
-    pub fn held(&self) -> Result<File> {
-        self.file.try_clone().doing(|| "hold the attachment's record".into())
+    pub fn held(&self) -> Rc<File> {
+        self.file.clone()
     }
 
     /// Adds the addresses whose masquerade is about to be claimed.
@@ -186,7 +184,8 @@ impl Claim {
         let doing = || "write into the attachment's record what it claims".to_string();
         let mut line = serde_json::to_vec(what).doing(doing)?;
         line.push(b'\n');
-        self.file.write_all(&line).doing(doing)
+        let mut file: &File = &self.file;
+        file.write_all(&line).doing(doing)
     }
 }
 
@@ -303,10 +302,10 @@ pub fn append<T: Serialize>(plugin: &str, owner: &Owner, what: &T) -> Result<()>
 /// What the file system says, and a record that cannot be read: it stays, for a person to look at.
 pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Record>, Faults) {
     let mut faults = Faults::default();
-    let Ok(entries) = fs::read_dir(FOLDER) else { return (Vec::new(), faults) };
     let ours = |file: &PathBuf| file.extension().is_some_and(|extension| extension == plugin);
-    let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(ours);
-    let mut records: Vec<Record> = files.filter_map(|file| faults.note(read(&file)).flatten()).collect();
+    let files = faults.note(whole::files_of(Path::new(FOLDER))).unwrap_or_default();
+    let mut records: Vec<Record> =
+        files.into_iter().filter(ours).filter_map(|file| faults.note(read(&file)).flatten()).collect();
     let goes = |it: &Attachment| it.network == gc.call.network && gc.is_stale(&it.container, &it.ifname);
     records.retain(|record| goes(&record.attachment));
     (records, faults)

@@ -1,12 +1,13 @@
 //! Files that appear whole or not at all: written without a name (`O_TMPFILE` of open(2)), then given one. Whoever dies in
 //! between leaves nothing.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cni::error::{OrFail, Result};
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
 /// Opens a file without a name that will have one in this folder, which is made if it is not there.
@@ -32,4 +33,16 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
 pub fn name(file: &File, place: &Path) -> io::Result<()> {
     let by_fd = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(linkat(CWD, by_fd.as_str(), CWD, place, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// What is in a folder; nothing, where there is no folder. One that cannot be read is not an empty one.
+///
+/// # Errors
+/// What the file system says.
+pub fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    entries.doing(|| format!("read the folder {}", folder.display()))
 }

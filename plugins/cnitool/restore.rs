@@ -24,7 +24,7 @@ use plugins::bridge::spoof;
 pub(super) fn restore(path: &[PathBuf], rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let mut faults = Faults::default();
-    for leftover in leftover::all() {
+    for leftover in leftover::all()? {
         let whose = restore_one(&host, path, &leftover, rehearse);
         faults.note(whose).flatten().iter().for_each(|whose| tell(whose));
     }

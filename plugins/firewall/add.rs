@@ -47,7 +47,7 @@ fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Resu
     let older = before.these();
     let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, whose) = (claim.held()?, attachment.clone());
+    let (held, whose) = (claim.held(), attachment.clone());
     trail.undo(move || {
         let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
         drop(held);

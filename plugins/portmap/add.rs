@@ -109,7 +109,7 @@ pub fn write_down(
     let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
     let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, is_first, whose) = (claim.held()?, before.is_none(), attachment.clone());
+    let (held, is_first, whose) = (claim.held(), before.is_none(), attachment.clone());
     trail.undo(move || {
         let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
         drop(held);

@@ -51,7 +51,7 @@ pub fn usable() -> Result<()> {
 /// A program is missing, or what it says. What was written for another family is there then.
 fn write(attachment: &Attachment) -> Result<()> {
     let _step = log::step("rules");
-    let sharing = sharing(attachment);
+    let sharing = sharing(attachment)?;
     let of_family = |family| {
         let containers = sharing.iter().flat_map(move |(whose, published)| {
             let containers = published.containers().iter().filter(move |it| it.family() == family);
@@ -157,13 +157,13 @@ impl Listing {
 }
 
 /// What is published by the attachments that have this one's chain, itself among them.
-fn sharing(attachment: &Attachment) -> Vec<(Attachment, Published)> {
+fn sharing(attachment: &Attachment) -> Result<Vec<(Attachment, Published)>> {
     let chain = inherited::ports_chain(attachment);
-    let all = published::all().into_iter().filter_map(|owner| {
+    let all = published::all()?.into_iter().filter_map(|owner| {
         let written = record::written::<Line>(PLUGIN, &owner)?;
         Some((written.attachment, holder::published(&written.lines)?.clone()))
     });
-    all.filter(|(whose, _)| inherited::ports_chain(whose) == chain).collect()
+    Ok(all.filter(|(whose, _)| inherited::ports_chain(whose) == chain).collect())
 }
 
 /// Takes back what an attachment publishes by iptables.
@@ -179,7 +179,7 @@ pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: Option<&Publis
     faults.note(published::remove_rules(nft, attachment));
     if faults.is_empty() {
         faults.note(published::leave(nft, &owner, |link| needed.contains(link)));
-        if !sharing(attachment).is_empty() {
+        if faults.note(sharing(attachment)).is_some_and(|sharing| !sharing.is_empty()) {
             faults.note(write(attachment));
         }
     }

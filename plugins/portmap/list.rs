@@ -53,7 +53,7 @@ pub fn page(words: &[String]) -> Result<String> {
         None => Vec::new(),
     };
     let mut rows: Vec<Row> = held.iter().filter_map(row).collect();
-    rows.extend(published::all().iter().flat_map(rows_by_iptables));
+    rows.extend(published::all()?.iter().flat_map(rows_by_iptables));
     rows.sort();
     match is_json {
         true => serde_json::to_string_pretty(&rows).map(|text| text + "\n").doing(|| "write JSON".into()),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use cni::call::Attachment;
 use cni::error::{Error, OrFail, Result};
-use linux::error::Result as Answer;
+use linux::error::{Error as Unread, Result as Answer};
 use linux::nft::Nft;
 use linux::nft::object::Chain;
 use linux::rtnl::Rtnl;
@@ -57,7 +57,7 @@ pub fn check(attachment: &Attachment, link: &str) -> Result<()> {
 /// What the kernel says; a link that is gone needs nothing.
 pub fn leave(going: &[&Chain], staying: &[&Chain], ended: &mut BTreeSet<String>) -> Answer<()> {
     let mut needed = links(staying);
-    needed.extend(published::links());
+    needed.extend(published::links().map_err(|error| Unread::plain("look up the other ports", error.msg()))?);
     for link in ended.iter().filter(|link| needed.contains(*link)) {
         unless_it_is_gone(localnet::allow(link))?;
     }
@@ -79,8 +79,8 @@ pub fn end_unguarded(nft: &Nft) -> Result<()> {
     if nft.chain(TABLE, GUARD).doing(doing)?.is_some() {
         return Ok(());
     }
-    let needed = published::links();
-    let mut links = localnet::ours().into_iter().filter(|link| !needed.contains(link));
+    let needed = published::links()?;
+    let mut links = localnet::ours()?.into_iter().filter(|link| !needed.contains(link));
     links.try_for_each(|link| unless_it_is_gone(localnet::forbid(&link))).doing(doing)
 }
 

@@ -157,9 +157,9 @@ impl Backup {
 /// What could not be removed.
 pub fn sweep(folder: &Path, gc: &Gc) -> Result<()> {
     let mut faults = Faults::default();
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
-        for (container, ifname) in dead(&name, gc) {
+    let files = whole::files_of(folder)?;
+    for name in files.iter().filter_map(|file| file.file_name()?.to_str()) {
+        for (container, ifname) in dead(name, gc) {
             let backup = Backup::of(folder, &container, &ifname);
             let network = faults.note(backup.read()).flatten().and_then(|before| before.network);
             if network.as_deref() == Some(gc.call.network.as_str()) {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
@@ -10,6 +10,7 @@ use cni::files;
 
 use super::{FOLDER, Record, read};
 use crate::attachment::life::Life;
+use crate::attachment::whole;
 
 /// A file among the records.
 pub struct Leftover {
@@ -29,28 +30,35 @@ pub enum Outcome {
 }
 
 /// Every file that is named like a record.
-pub fn all() -> Vec<Leftover> {
-    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let owner = Owner::read(name.to_str()?.split('.').next()?)?;
-        Some(Leftover { file: entry.path(), owner })
+///
+/// # Errors
+/// What the file system says.
+pub fn all() -> Result<Vec<Leftover>> {
+    let named = whole::files_of(Path::new(FOLDER))?.into_iter().filter_map(|file| {
+        let owner = Owner::read(file.file_name()?.to_str()?.split('.').next()?)?;
+        Some(Leftover { file, owner })
     });
     let mut all: Vec<Leftover> = named.collect();
     all.sort_by(|a, b| a.file.cmp(&b.file));
-    all
+    Ok(all)
 }
 
 /// Is an ADD of this owner under way? It holds its record's lock from before its first claim until it has answered.
-pub fn is_under_way(owner: &Owner) -> bool {
-    let own = all().into_iter().filter(|record| record.owner == *owner);
-    own.filter_map(|record| record.open().ok()).any(|file| file.try_lock_shared().is_err())
+///
+/// # Errors
+/// What the file system says.
+pub fn is_under_way(owner: &Owner) -> Result<bool> {
+    let mut own = all()?.into_iter().filter(|record| record.owner == *owner);
+    Ok(own.any(|record| record.open().is_ok_and(|file| file.try_lock_shared().is_err())))
 }
 
 /// What an owner's life hangs by, as his records say.
-pub fn lives_of(owner: &Owner) -> Vec<Life> {
-    let own = all().into_iter().filter(|record| record.owner == *owner);
-    own.filter_map(|record| record.record()?.life).collect()
+///
+/// # Errors
+/// What the file system says.
+pub fn lives_of(owner: &Owner) -> Result<Vec<Life>> {
+    let own = all()?.into_iter().filter(|record| record.owner == *owner);
+    Ok(own.filter_map(|record| record.record()?.life).collect())
 }
 
 impl Leftover {

@@ -27,7 +27,7 @@ impl Error {
     }
 
     /// Something is wrong for which there is no number.
-    pub(crate) fn plain(doing: impl Into<String>, said: impl Into<String>) -> Error {
+    pub fn plain(doing: impl Into<String>, said: impl Into<String>) -> Error {
         Error { doing: doing.into(), errno: None, said: Some(said.into()) }
     }
 
@@ -55,6 +55,11 @@ impl Error {
     /// The caller may not do this: `EPERM` or `EACCES`.
     pub fn is_forbidden(&self) -> bool {
         matches!(self.errno, Some(Errno::EPERM | Errno::EACCES))
+    }
+
+    /// The thing may not be touched in this way, whoever asks: `EACCES`.
+    pub fn is_denied(&self) -> bool {
+        self.errno == Some(Errno::EACCES)
     }
 
     /// The request makes no sense for what it was about: `EINVAL`, such as a namespace of another kind.

@@ -60,7 +60,7 @@ fn by_iptables(
     keys: &[Key],
     is_one_space: impl Fn(&Space, &Space) -> bool,
 ) -> Result<()> {
-    let others: Vec<_> = published::all().into_iter().filter(|owner| *owner != attachment.owner()).collect();
+    let others: Vec<_> = published::all()?.into_iter().filter(|owner| *owner != attachment.owner()).collect();
     if others.is_empty() {
         return Ok(());
     }
