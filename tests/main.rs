@@ -52,6 +52,7 @@ mod nft;
 mod pairs;
 mod pools;
 mod portmap;
+mod reliability;
 mod result;
 mod runtimes;
 mod shells;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
 
@@ -244,6 +244,15 @@ impl Running {
         let Running { child, held, said } = self;
         let output = child.wait_with_output().expect("wait");
         drop(held); // only now: the call must have ended by itself
+        Outcome::new(said, output)
+    }
+
+    /// What a tracer says, who has waited for the end: of the program, and of all that it started.
+    pub fn ended(self, status: ExitStatus) -> Outcome {
+        let Running { mut child, said, .. } = self;
+        let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+        child.stdout.take().expect("a pipe").read_to_end(&mut output.stdout).expect("stdout");
+        child.stderr.take().expect("a pipe").read_to_end(&mut output.stderr).expect("stderr");
         Outcome::new(said, output)
     }
 }

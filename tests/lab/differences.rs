@@ -322,6 +322,12 @@ const TABLE: &[Difference] = &[
         "it is made and then written; a crash leaves an empty one for ever",
     ),
     pair(
+        "crash-anywhere",
+        "IPM-17",
+        "whatever a call was doing when it was killed, DEL or GC removes it",
+        "what was made before anybody was told of it stays",
+    ),
+    pair(
         "requested-order",
         "CAP-22",
         "of two requests for one set the first is served, the error names the other",

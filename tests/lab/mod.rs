@@ -28,6 +28,8 @@
 //! - `JACKFIELD_LAB=root`: real root, without a user namespace (which hides owners, trusted attributes, …);
 //! - `CNI_REFERENCE=/usr/lib/cni`: the Go plugins instead of ours; it tests the test;
 //! - `JACKFIELD_BIN=DIR`: our programs from DIR instead of this build (the second kernel uses it);
+//! - `JACKFIELD_LONGEST=SECONDS`: how long a test may take;
+//! - `JACKFIELD_ALOUD=1`: what a test says on stderr is seen at once;
 //! - `JACKFIELD_NO_SKIPS=1`: a test that cannot run here fails instead of being counted and named.
 //!
 //! Where the Go plugins answer differently and the difference is meant, a test asserts both answers as a pair

@@ -48,10 +48,17 @@ pub struct Snapshot(BTreeMap<String, String>);
 impl Snapshot {
     /// Looks at a place; for the host, at its stores and processes too.
     pub fn of(place: &Place) -> Snapshot {
-        let mut facts = BTreeMap::new();
         let text = place.sh(LOOK);
-        for section in text.split("\n@").map(|part| part.trim_start_matches('\n').trim_start_matches('@')) {
-            let (kind, body) = section.split_once('\n').unwrap_or((section, ""));
+        let sections = text.split("\n@").map(|part| part.trim_start_matches('\n').trim_start_matches('@'));
+        let told = sections.map(|section| section.split_once('\n').unwrap_or((section, "")));
+        let told = Snapshot::told(told);
+        if place.is_host() { told.and(Snapshot::of_machine()) } else { told }
+    }
+
+    /// What witnesses have told: the kind of each answer, and the answer.
+    pub fn told<'a>(answers: impl Iterator<Item = (&'a str, &'a str)>) -> Snapshot {
+        let mut facts = BTreeMap::new();
+        for (kind, body) in answers {
             match kind {
                 "sysctl" => sysctls(body, &mut facts),
                 "link" => links(body, &mut facts),
@@ -59,16 +66,38 @@ impl Snapshot {
                 "addr" => addresses(body, &mut facts),
                 "nft" => rules(body, &mut facts),
                 "xt4" | "xt6" => legacy_rules(kind, body, &mut facts),
+                "mount" => facts.extend(body.lines().map(|line| (format!("mount/{line}"), String::new()))),
                 kind => records(kind, body, &mut facts),
             }
         }
-        if place.is_host() {
-            for folder in ["/run", "/var/lib"] {
-                files(Path::new(folder), &mut facts);
-            }
-            processes(&mut facts);
-        }
         Snapshot(facts)
+    }
+
+    /// Stores and processes.
+    pub fn of_machine() -> Snapshot {
+        let mut facts = BTreeMap::new();
+        for folder in ["/run", "/var/lib"] {
+            files(Path::new(folder), &mut facts);
+        }
+        processes(&mut facts);
+        Snapshot(facts)
+    }
+
+    /// The facts of two, whose kinds or places differ.
+    pub fn and(mut self, other: Snapshot) -> Snapshot {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The facts of a pod, told apart from those of the host.
+    pub fn in_pod(self, name: &str) -> Snapshot {
+        Snapshot(self.0.into_iter().map(|(key, is)| (format!("{name}: {key}"), is)).collect())
+    }
+
+    /// Those facts alone whose key is of interest.
+    pub fn only(mut self, is_of_interest: impl Fn(&str) -> bool) -> Snapshot {
+        self.0.retain(|key, _| is_of_interest(key));
+        self
     }
 
     /// Fails with the list of differences, unless all of them are shared things.
@@ -162,7 +191,8 @@ fn addresses(body: &str, facts: &mut BTreeMap<String, String>) {
 /// Routes, rules, neighbours and queueing disciplines: the record is the fact.
 fn records(kind: &str, body: &str, facts: &mut BTreeMap<String, String>) {
     // The kernel's own IPv6 routes follow duplicate address detection, not our calls.
-    let own = |r: &Value| kind == "route6" && (r["table"] == "local" || name(r, "dst").starts_with("fe80:"));
+    let is_ipv6 = |r: &Value| kind == "route6" || name(r, "dst").contains(':');
+    let own = |r: &Value| is_ipv6(r) && (r["table"] == "local" || name(r, "dst").starts_with("fe80:"));
     for mut record in place::parse(body).into_iter().filter(|record| !own(record)) {
         if let Some(record) = record.as_object_mut() {
             // Whether a route's link has a carrier is the link's fact, and comes late.

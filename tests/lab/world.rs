@@ -1,10 +1,10 @@
 //! Making the world: this test starts itself again inside fresh namespaces.
 
 use std::cell::Cell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,8 @@ use super::host::Host;
 /// copy runs the part that is meant for it.
 const INSIDE: &str = "JACKFIELD_LAB_INSIDE";
 
-/// A test that takes longer hangs. A second kernel under emulation is ten times slower.
+/// A test that takes longer hangs, unless `JACKFIELD_LONGEST` gives it more. A second kernel under emulation is ten times
+/// slower.
 const LONGEST_SECONDS: &str = "300";
 
 /// Prepares the fresh namespaces and runs the test. `$@` is the test binary with its arguments. The shell stays: process 1
@@ -172,13 +173,20 @@ pub fn variable(name: &str) -> Option<OsString> {
 
 fn start_again(test: &str, world: &str) {
     let mut unshare = Command::new("timeout");
-    unshare.args(["-s", "KILL", LONGEST_SECONDS, "unshare"]);
+    let longest = variable("JACKFIELD_LONGEST");
+    unshare
+        .args(["-s", "KILL"])
+        .arg(longest.as_deref().unwrap_or(OsStr::new(LONGEST_SECONDS)))
+        .arg("unshare");
     if !is_root_lab() {
         unshare.args(["--user", "--map-root-user"]);
     }
     unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     unshare.args(["sh", "-c", PREPARE, "sh"]).arg(std::env::current_exe().expect("the path of this test"));
     unshare.args(["--exact", test, "--nocapture", "--include-ignored", "--test-threads=1"]);
+    if variable("JACKFIELD_ALOUD").is_some() {
+        unshare.stderr(Stdio::inherit());
+    }
     let output = unshare
         .env(INSIDE, world)
         .env("PATH", super::call::PATH)
