@@ -41,15 +41,22 @@ pub fn find(plugin: &PluginName, path: &[PathBuf]) -> Result<PathBuf> {
         let text = "required env variables [CNI_PATH] missing: no paths provided";
         return Err(Error::new(Code::ENVIRONMENT, text).details(format!("needed to find plugin {plugin}")));
     }
-    let mut candidates = path.iter().map(|folder| folder.join(plugin.as_str()));
-    candidates.find(|program| program.is_file()).ok_or_else(|| {
-        let folders: Vec<String> = path.iter().map(|folder| folder.display().to_string()).collect();
-        Error::internal(format!(
-            "failed to find plugin {:?} in path [{}]",
-            plugin.as_str(),
-            folders.join(" ")
-        ))
-    })
+    let folders: Vec<String> = path.iter().map(|folder| folder.display().to_string()).collect();
+    let missing = || format!("failed to find plugin {:?} in path [{}]", plugin.as_str(), folders.join(" "));
+    for program in path.iter().map(|folder| folder.join(plugin.as_str())) {
+        match program.metadata() {
+            Ok(found) if found.is_file() => return Ok(program),
+            Err(error) if !is_elsewhere(&error) => return Err(error).doing(missing),
+            _ => {}
+        }
+    }
+    Err(Error::internal(missing()))
+}
+
+/// A folder that is not there, or that we may not look into, has no plugin for us.
+fn is_elsewhere(error: &std::io::Error) -> bool {
+    let elsewhere = [Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES, Errno::ELOOP, Errno::ENAMETOOLONG];
+    elsewhere.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// Runs a program to its end with the environment of this process, changed by `env`. A signal that arrives meanwhile
@@ -69,7 +76,16 @@ pub(crate) fn finish(mut command: Command, program: &Path, sort: &str, stdin: &[
     let name = || format!("{sort} {}", program.display());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = start(&mut command).doing(|| format!("failed to start {}", name()))?;
-    let (stdout, stderr) = converse(&mut child, stdin).doing(|| format!("talk with {}", name()))?;
+    let conversed = converse(&mut child, stdin).doing(|| format!("talk with {}", name()));
+    let (stdout, stderr) = match conversed {
+        Ok(said) => said,
+        Err(error) => {
+            // Nobody hears any more what it makes. It must not go on while that is being undone.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
+    };
     let status = child.wait().doing(|| format!("wait for {}", name()))?;
     Ok(Output { program: program.into(), status, stdout, stderr })
 }
@@ -107,7 +123,12 @@ fn converse(child: &mut Child, mut unsent: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> 
         if to_stdin && let Some(pipe) = &mut stdin {
             // A pipe that polls writable takes PIPE_BUF bytes without blocking (pipe(7)).
             let chunk = unsent.get(..unsent.len().min(4096)).unwrap_or(unsent);
-            let sent = pipe.write(chunk).unwrap_or(unsent.len());
+            let sent = match pipe.write(chunk) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+                // It does not read, which is its right.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => unsent.len(),
+                sent => sent.doing(|| "write its stdin".into())?,
+            };
             unsent = unsent.get(sent..).unwrap_or_default();
             if unsent.is_empty() {
                 stdin = None;
