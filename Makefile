@@ -32,13 +32,14 @@ COUNT = awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	END { if (NR && passed + failed == 0) printf "%-32s NOT RUN\n", name ":"; \
 	else printf "%-32s %4d passed, %d failed, %d ignored\n", name ":", passed, failed, ignored }'
 
-.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer burst bench install dist clean rust packages
+.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer burst reliability bench install dist clean rust packages
 
 help:
 	@echo 'make demo                  two network namespaces get addresses, ping each other, and vanish'
 	@echo 'make test                  formatting, lints and all tests (also as root, if you are; and on Linux 6.1 and $(NEWER))'
 	@echo 'make test-peer             the same behaviour tests against the Go plugins in /usr/lib/cni'
 	@echo 'make burst                 a thousand attachments by 64 workers, among neighbours and a busy stranger (two minutes)'
+	@echo 'make reliability           every program killed before each of its system calls, and refused each of them'
 	@echo 'make fuzz [SECONDS=300]    bad bytes, led by which code they reach; TARGETS=... for some of what reads them'
 	@echo 'make bench                 side by side with the Go plugins and with the price of the kernel itself'
 	@echo 'make install [DESTDIR=..]  plugins to /opt/cni/bin, netns and cnitool to /usr/local/bin'
@@ -81,11 +82,12 @@ test-root: build-all packages firewalld
 		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
 	@! grep 'skipped ([0-9]*): runtimes::' $(OUT)/test-root.log || { echo 'a runtime was not tested'; exit 1; }
 
-# Inside the older kernel all tests but those of the protocol, of files and of the command line; inside the newer one those
-# that depend on what a kernel has. JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
+# Inside the older kernel all tests but those of the protocol, of files, of the command line, and of crashes (a tracer stops at every
+# system call, and an emulated machine takes too long for that); inside the newer one those that depend on what a kernel has.
+# JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
 PROTOCOL_TESTS := bad_input:: conf:: conformance:: delegation:: environment:: errors:: examples:: input:: log:: result:: tidy:: \
-                  version:: cnitool:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
+                  version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
                   $(addprefix netns::,advice batch commands delete differences each everywhere graph list monitor others pictures processes terminal)
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
@@ -104,6 +106,17 @@ test-peer: build-all packages firewalld
 burst: export JACKFIELD_BURST ?= 1000x64
 burst: build-all packages
 	$(CARGO_TEST) burst::mixed
+
+# `make test` tries a sample. Most of the time the kernel is waited for, so there are more walks at once than processors.
+# WALKS=bridge_ tries some. A walk that finds something says so in its line, and fails.
+WALKS ?= reliability::
+JOBS ?= 4
+reliability: build-all packages
+	@mkdir -p $(OUT); rm -f $(OUT)/reliability.log; \
+	JACKFIELD_ALOUD=1 JACKFIELD_LONGEST=14400 $(CARGO_TEST) -- --ignored --test-threads=$(JOBS) $(WALKS) 2>&1 \
+		| tee $(OUT)/reliability.log || failed=1; \
+	echo; echo '| program | verb | system calls | kills | refusals | not made this time | left-overs |'; \
+	echo '|---|---|---|---|---|---|---|'; grep '^| ' $(OUT)/reliability.log | sort -u; exit $${failed:-0}
 
 # In `make test` the same targets run over their seeds and a fixed number of changed ones (test-units).
 .PHONY: fuzz
