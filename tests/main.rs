@@ -15,7 +15,9 @@
 )]
 #![allow(clippy::print_stdout, reason = "libtest shows what a failed test has printed")]
 
+mod accepted;
 mod add;
+mod bad_bytes;
 mod bad_input;
 mod bandwidth;
 mod bridge;

@@ -19,6 +19,10 @@ use crate::attachment::forwarding;
 use crate::attachment::host_end::{self, converse, open_netns};
 use crate::attachment::masquerade::Backend;
 
+/// The kernel keeps no larger ones for a route, whatever it was told (net/ipv4/metrics.c).
+const MOST_MTU: u32 = 65535 - 15;
+const MOST_ADVMSS: u32 = 65535 - 40;
+
 /// The container's side of an attachment, as the kernel has it.
 pub struct Container {
     /// A conversation about its namespace.
@@ -225,6 +229,6 @@ fn fits(said: &Route, present: &route::Route) -> bool {
     said.dst.network() == present.dst.network()
         && said.dst.prefix() == present.dst.prefix()
         && agrees(said.priority.filter(|metric| *metric != 0), present.priority)
-        && agrees(said.mtu.filter(|mtu| *mtu != 0), present.mtu)
-        && agrees(said.advmss.filter(|mss| *mss != 0), present.advmss)
+        && agrees(said.mtu.filter(|mtu| *mtu != 0).map(|mtu| mtu.min(MOST_MTU)), present.mtu)
+        && agrees(said.advmss.filter(|mss| *mss != 0).map(|mss| mss.min(MOST_ADVMSS)), present.advmss)
 }

@@ -45,6 +45,9 @@ pub struct KernelRoute {
 /// `RT_SCOPE_LINK` of rtnetlink(7): a route of this scope or a narrower one has no next hop.
 pub const LINK_SCOPE: u8 = 253;
 
+/// `RT_SCOPE_NOWHERE`: a destination that does not exist.
+const NOWHERE: u8 = 255;
+
 /// The default route of a gateway's family, by that gateway.
 pub fn default_route(gateway: IpAddr) -> Option<Route> {
     let anywhere = match gateway {
@@ -65,6 +68,42 @@ pub fn resolve(routes: &[Route], ips: &[Ip]) -> Vec<KernelRoute> {
         KernelRoute { route: route.clone(), gateway, source: None, onlink: false }
     };
     routes.iter().map(resolved).collect()
+}
+
+/// Each route once. What differs in its source alone is one route: two addresses of one network share those of the first.
+///
+/// # Errors
+/// [`cni::error::Code::CONFIG`] for what no kernel takes: a scope that is nowhere, a next hop of a route whose scope has none,
+/// and an IPv6 route that is there with other values.
+pub fn once_each(routes: Vec<KernelRoute>) -> Result<Vec<KernelRoute>> {
+    let mut once: Vec<(route::Route, KernelRoute)> = Vec::new();
+    for route in routes {
+        let scope = route.route.scope.unwrap_or_default();
+        if scope == NOWHERE || (scope >= LINK_SCOPE && route.route.gw.is_some() && route.route.dst.is_ipv4())
+        {
+            let gateway = route.route.gw.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+            return Err(Error::config(format!("route {}{gateway}: invalid scope {scope}", route.route.dst)));
+        }
+        let mut told = route::Route { source: None, ..route.through(0) };
+        if told.dst.is_ipv6() {
+            told.scope = 0; // which says nothing of an IPv6 route
+        }
+        if once.iter().any(|(other, _)| *other == told) {
+            continue;
+        }
+        let is_same = |other: &route::Route| {
+            (other.dst, other.gateway, other.table, other.priority)
+                == (told.dst, told.gateway, told.table, told.priority)
+        };
+        if told.dst.is_ipv6() && once.iter().any(|(other, _)| is_same(other)) {
+            return Err(Error::config(format!(
+                "route {} is there twice, with other values",
+                route.route.dst
+            )));
+        }
+        once.push((told, route));
+    }
+    Ok(once.into_iter().map(|(_, route)| route).collect())
 }
 
 impl ContainerEnd {
@@ -191,5 +230,22 @@ mod tests {
     #[test]
     fn a_default_route_is_of_its_gateways_family() {
         assert_eq!(default_route("fd00::1".parse().unwrap()).unwrap(), route("::/0", Some("fd00::1")));
+    }
+
+    #[test]
+    fn a_route_is_told_once_and_never_with_what_no_kernel_takes() {
+        let told = |routes: &[Route]| once_each(resolve(routes, &[])).map(|once| once.len());
+        let plain = route("10.9.0.0/16", None);
+        let wordy = Route { scope: Some(0), table: Some(254), mtu: Some(0), ..route("10.9.1.1/16", None) };
+        let other = Route { mtu: Some(1400), ..plain.clone() };
+        assert_eq!(told(&[plain.clone(), wordy, other]).unwrap(), 2);
+        let sixth = route("fd00::/64", None);
+        let other = Route { mtu: Some(1400), ..sixth.clone() };
+        assert_eq!(told(&[sixth.clone(), sixth.clone()]).unwrap(), 1);
+        assert!(told(&[sixth, other]).unwrap_err().msg().contains("fd00::/64 is there twice"));
+        let nowhere = Route { scope: Some(255), ..plain };
+        assert_eq!(told(&[nowhere]).unwrap_err().msg(), "route 10.9.0.0/16: invalid scope 255");
+        let next_hop = Route { scope: Some(253), ..route("10.9.0.0/16", Some("10.1.0.1")) };
+        assert!(told(&[next_hop]).unwrap_err().msg().contains("via 10.1.0.1: invalid scope 253"));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cni::error::{Error, OrFail, Result};
-use cni::result::Ip;
+use cni::result::Success;
 use linux::address::Family;
 use linux::rtnl::Rtnl;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -134,16 +134,17 @@ fn outside(host: &Rtnl) -> Result<u32> {
     }
 }
 
-/// Whether links of this MTU can have these addresses.
+/// Whether links of this MTU can have the addresses and routes of a lease.
 ///
 /// # Errors
 /// One of them is IPv6, which needs more.
-pub fn carries(mtu: Option<u32>, ips: &[Ip]) -> Result<()> {
+pub fn carries(mtu: Option<u32>, lease: &Success) -> Result<()> {
     let Some(mtu) = mtu.filter(|mtu| *mtu < LEAST_FOR_IPV6) else { return Ok(()) };
-    match ips.iter().find(|ip| ip.address.is_ipv6()) {
-        Some(ip) => {
-            let text =
-                format!("invalid mtu {mtu}: the address {} needs {LEAST_FOR_IPV6} or more", ip.address);
+    let addresses = lease.ips.iter().map(|ip| ("address", ip.address));
+    let mut all = addresses.chain(lease.routes.iter().map(|route| ("route", route.dst)));
+    match all.find(|(_, network)| network.is_ipv6()) {
+        Some((what, network)) => {
+            let text = format!("invalid mtu {mtu}: the {what} {network} needs {LEAST_FOR_IPV6} or more");
             Err(Error::config(text))
         }
         None => Ok(()),

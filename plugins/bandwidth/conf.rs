@@ -16,6 +16,12 @@ const PAUSE: u64 = 20;
 /// Beside its payload of one MTU a frame has headers, and the kernel rounds a bucket down.
 const HEADERS: u32 = 64;
 
+/// The kernel counts a burst in ticks of so many nanoseconds, and what is shorter than one is none (`PSCHED_SHIFT`).
+const TICK: u64 = 64;
+
+/// In bytes per second: what goes in one tick, with a packet, is no longer a burst that can be counted.
+const TOO_FAST: u64 = 60_000_000_000_000_000;
+
 /// As written: the keys of the Go plugin, 1.9.1. Rates are in bits per second, bursts in bits.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -105,14 +111,18 @@ impl Limit {
             (0, Some(_)) => refuse("if burst is set, rate must also be set"),
             (0, None) => Ok(None),
             (1..8, _) => refuse("the rate is less than a byte per second"),
+            (rate, _) if rate / 8 > TOO_FAST => refuse("the rate is more than the kernel can count"),
             (rate, burst) => Ok(Some(Limit { rate: rate / 8, burst })),
         }
     }
 
-    /// The token bucket on a link with this MTU. A burst smaller than a packet would let no packet through.
+    /// The token bucket on a link with this MTU. A burst smaller than a packet would let no packet through, and the kernel
+    /// rounds it down to whole ticks.
     pub fn bucket(&self, mtu: u32) -> TokenBucket {
         let default = || u32::try_from(self.rate / PAUSE).unwrap_or(u32::MAX);
-        let burst = self.burst.unwrap_or_else(default).max(mtu.saturating_add(HEADERS));
+        let of_a_tick = u32::try_from(u128::from(self.rate) * u128::from(TICK) / 1_000_000_000);
+        let least = mtu.saturating_add(HEADERS).saturating_add(of_a_tick.unwrap_or(u32::MAX));
+        let burst = self.burst.unwrap_or_else(default).max(least);
         let waiting = u32::try_from(self.rate / LATENCY).unwrap_or(u32::MAX);
         TokenBucket { rate: self.rate, burst, limit: waiting.saturating_add(burst) }
     }
@@ -152,6 +162,16 @@ mod tests {
             10_000_000,
             "above the rate"
         );
+    }
+
+    #[test]
+    fn a_burst_lasts_as_long_as_the_kernel_can_count() {
+        for rate in [200_000_000_000_u64, 400_000_000_000, 479_999_999_999_999_999] {
+            let bucket = bucket(&format!(r#""ingressRate":{rate},"ingressBurst":8"#));
+            assert!(bucket.shape().buffer > 0 && bucket.burst > 1564, "{bucket:?}");
+        }
+        let error = meant(r#""egressRate":18446744073709551615"#).unwrap_err();
+        assert_eq!(error.msg(), "the rate is more than the kernel can count");
     }
 
     #[test]

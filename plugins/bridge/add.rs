@@ -110,7 +110,7 @@ impl Joining<'_> {
     fn obtain(&self, trail: &mut Trail) -> Result<(Lease, Option<Plan>)> {
         let Some(plugin) = self.conf.addressing.plugin() else { return Ok((Lease::none(), None)) };
         let (lease, given) = Lease::obtain(trail, Delegate::find(plugin, &self.add.call)?)?;
-        mtu::carries(self.mtu, &given.ips)?;
+        mtu::carries(self.mtu, &given)?;
         Ok((lease, Some(plan(&self.add.attachment, self.conf, given)?)))
     }
 

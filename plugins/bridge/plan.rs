@@ -7,7 +7,7 @@ use cni::error::{Error, Result};
 use cni::result::{Dns, Ip, Route, Success};
 use ipnetwork::IpNetwork;
 
-use crate::attachment::container_end::{ContainerEnd, default_route, resolve};
+use crate::attachment::container_end::{ContainerEnd, default_route, once_each, resolve};
 use crate::bridge::conf::{Conf, Gateway};
 
 /// An attachment with addresses.
@@ -28,12 +28,12 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address.
+/// IPAM gave no address, or routes that no kernel takes.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
     }
-    let ips: Vec<Ip> = lease.ips.into_iter().map(|ip| with_gateway(ip, conf.gateway)).collect();
+    let ips = lease.ips.into_iter().map(|ip| with_gateway(ip, conf.gateway)).collect::<Result<Vec<Ip>>>()?;
     let mut routes = lease.routes;
     if conf.gateway == Gateway::DefaultRoute {
         add_default_routes(&mut routes, &ips);
@@ -43,7 +43,7 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
         ifname: attachment.ifname.clone(),
         addresses: ips.iter().map(|ip| ip.address).collect(),
         without_prefix_routes: false,
-        routes: resolve(&routes, &ips),
+        routes: once_each(resolve(&routes, &ips))?,
         dad: conf.dad,
         listens_to_routers: !has_v6 && conf.gateway == Gateway::No,
     };
@@ -52,15 +52,21 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
 }
 
 /// Where the bridge is the gateway and IPAM named none, it has the first address of the container's network.
-fn with_gateway(mut ip: Ip, gateway: Gateway) -> Ip {
+fn with_gateway(mut ip: Ip, gateway: Gateway) -> Result<Ip> {
     if gateway > Gateway::No && ip.gateway.is_none() {
-        ip.gateway = Some(match ip.address {
+        let first = match ip.address {
             IpNetwork::V4(net) => IpAddr::V4((u32::from(net.network()).saturating_add(1)).into()),
             IpNetwork::V6(net) => IpAddr::V6((u128::from(net.network()).saturating_add(1)).into()),
-        });
+        };
+        if gateway == Gateway::DefaultRoute && !ip.address.contains(first) {
+            let text =
+                format!("isDefaultGateway: IPAM names no gateway, and {} has room for none", ip.address);
+            return Err(Error::config(text));
+        }
+        ip.gateway = Some(first);
     }
     ip.interface = Some(2);
-    ip
+    Ok(ip)
 }
 
 /// One default route per family, unless IPAM's routes have it already: with the same next hop it would be refused by the
@@ -186,5 +192,17 @@ mod tests {
     fn without_an_address_there_is_no_attachment() {
         let error = plan(&attachment(), &conf(Gateway::No), Success::default()).unwrap_err();
         assert_eq!(error.msg(), "IPAM plugin returned missing IP config");
+    }
+
+    #[test]
+    fn an_address_alone_in_its_network_has_no_default_route_of_our_own_making() {
+        let alone =
+            |gateway, named| plan(&attachment(), &conf(gateway), lease(&[("fd00::6/128", named)], &[]));
+        let error = alone(Gateway::DefaultRoute, None).unwrap_err();
+        assert_eq!(error.code(), cni::error::Code::CONFIG);
+        assert!(error.msg().contains("fd00::6/128 has room for none"), "{}", error.msg());
+        assert!(
+            alone(Gateway::DefaultRoute, Some("fe80::1")).is_ok() && alone(Gateway::Address, None).is_ok()
+        );
     }
 }

@@ -43,7 +43,7 @@ fn connect(
 ) -> Result<Success> {
     let mut claim = sides.claim(trail)?;
     let (lease, given) = Lease::obtain(trail, Delegate::find(&conf.ipam, &add.call)?)?;
-    mtu::carries(mtu, &given.ips)?;
+    mtu::carries(mtu, &given)?;
     let plan = plan(&add.attachment, conf, given)?;
     trail.step(|| forwarding::ensure(&plan.gateways).doing(|| "Could not enable IP forwarding".into()))?;
     if let Some(masquerade) = masquerade {

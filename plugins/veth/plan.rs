@@ -11,7 +11,7 @@ use cni::result::{Dns, Ip, Route, Success};
 use ipnetwork::IpNetwork;
 use linux::route;
 
-use crate::attachment::container_end::{ContainerEnd, KernelRoute, LINK_SCOPE, resolve};
+use crate::attachment::container_end::{ContainerEnd, KernelRoute, LINK_SCOPE, once_each, resolve};
 use crate::veth::conf::Conf;
 
 /// `RT_SCOPE_HOST` of rtnetlink(7).
@@ -37,7 +37,7 @@ pub struct Plan {
 /// Decides, from the configuration and from what IPAM gave.
 ///
 /// # Errors
-/// IPAM gave no address, or one without a gateway.
+/// IPAM gave no address, or one without a gateway, or routes that no kernel takes.
 pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan> {
     if lease.ips.is_empty() {
         return Err(Error::internal("IPAM plugin returned missing IP config"));
@@ -66,7 +66,7 @@ pub fn plan(attachment: &Attachment, conf: &Conf, lease: Success) -> Result<Plan
         ifname: attachment.ifname.clone(),
         addresses: lease.ips.iter().map(|ip| ip.address).collect(),
         without_prefix_routes: true,
-        routes: once_each(routes),
+        routes: once_each(routes)?,
         dad: false,
         listens_to_routers: !lease.ips.iter().any(|ip| ip.address.is_ipv6()),
     };
@@ -89,22 +89,6 @@ pub fn routes_by(gateway: IpAddr, address: IpNetwork) -> Result<Vec<KernelRoute>
         routes.push(KernelRoute { route: Route::new(network, None), gateway: Some(gateway), ..direct });
     }
     Ok(routes)
-}
-
-/// Two addresses of one network share the routes of the first.
-fn once_each(routes: Vec<KernelRoute>) -> Vec<KernelRoute> {
-    let mut once: Vec<KernelRoute> = Vec::new();
-    for route in routes {
-        let same = |other: &KernelRoute| {
-            other.gateway == route.gateway
-                && KernelRoute { source: None, ..other.clone() }
-                    == KernelRoute { source: None, ..route.clone() }
-        };
-        if !once.iter().any(same) {
-            once.push(route);
-        }
-    }
-    once
 }
 
 /// An address as a network of its own.

@@ -52,6 +52,12 @@ const TABLE: &[Difference] = &[
         "links are followed, also to write; a pipe is waited for; two of one name undo each other; names are printed as they are",
     ),
     pair(
+        "accepted",
+        "IPM-16 INP-21",
+        "what no kernel takes is refused as such: a route of scope 255 or there twice with other values, an IPv6 route at an MTU below 1280, a default route by an address outside of its network, a rate that cannot be counted",
+        "the kernel refuses it, with its own words, when the interface is half made",
+    ),
+    pair(
         "tuning-undone",
         "CHN-03 GC-22",
         "`tuning` writes sysctls in their order, undoes a failed ADD, puts sysctls back on DEL, tells a changed MTU, forgets what vanished",
