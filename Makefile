@@ -32,7 +32,7 @@ COUNT = awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	END { if (NR && passed + failed == 0) printf "%-32s NOT RUN\n", name ":"; \
 	else printf "%-32s %4d passed, %d failed, %d ignored\n", name ":", passed, failed, ignored }'
 
-.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer burst reliability bench install dist clean rust packages
+.PHONY: help demo build test lint test-units test-user test-root test-guest test-peer burst reliability fuzz conformance bench install dist clean rust packages
 
 help:
 	@echo 'make demo                  two network namespaces get addresses, ping each other, and vanish'
@@ -41,6 +41,7 @@ help:
 	@echo 'make burst                 a thousand attachments by 64 workers, among neighbours and a busy stranger (two minutes)'
 	@echo 'make reliability           every program killed before each of its system calls, and refused each of them'
 	@echo 'make fuzz [SECONDS=300]    bad bytes, led by which code they reach; TARGETS=... for some of what reads them'
+	@echo 'make conformance DIR=..    the cases of the CNI specification against any folder of plugins, as a table'
 	@echo 'make bench                 side by side with the Go plugins and with the price of the kernel itself'
 	@echo 'make install [DESTDIR=..]  plugins to /opt/cni/bin, netns and cnitool to /usr/local/bin'
 	@echo 'make dist                  release tarballs with checksums, in dist/'
@@ -125,6 +126,20 @@ TARGETS ?=
 fuzz: rust packages
 	@rustup target add --toolchain $(CHANNEL) $(shell uname -m)-unknown-linux-gnu
 	@tests/fuzz/guided/run $(SECONDS) $(TARGETS)
+
+# Without DIR, the programs of this build. Ours, wherever they are, are held to everything; strangers to what is demanded of every
+# plugin, and where they answer as the Go plugins are known to, docs/differences.md explains it.
+DIR ?=
+CASES = $(shell sed -n 's/^| [A-Z]*-[0-9]* |.*| \(`[^|]*`\) |$$/\1/p' docs/conformance.md | tr -d '`,' | tr ' ' '\n' | \
+	grep -v '^\(cnitool\|netns\|ipam\)' | sed 's|/.*||' | sort -u)
+conformance: build-all packages firewalld
+	@mkdir -p $(OUT)
+	@if [ -n "$(DIR)" ] && [ ! -x "$(DIR)/bridge" ]; then echo "$(DIR) has no bridge"; exit 1; fi
+	@if [ -z "$(DIR)" ]; then whose=; elif grep -q /run/jackfield "$(DIR)/bridge"; then whose='JACKFIELD_BIN=$(DIR)'; \
+		else whose='CNI_REFERENCE=$(DIR) JACKFIELD_JUDGE=1'; fi; \
+		env $$whose $(CARGO_TEST) -- $(CASES:%=%::) > $(OUT)/conformance.log 2>&1 || true
+	@cargo test --quiet --locked --release --target $(TARGET) --test report -- $(OUT)/conformance.log $(or $(DIR),'this build') \
+		> $(OUT)/conformance.md; status=$$?; cat $(OUT)/conformance.md; exit $$status
 
 bench: build packages
 	cargo bench --locked --target $(TARGET) --bench side_by_side --bench leases --bench chain --bench burst

@@ -30,6 +30,7 @@ fn every_error_is_one_object_on_stdout_and_a_status() {
             for answer in failures(host, program, &conf) {
                 let fault = answer.fails_somehow();
                 assert!((1..=7).contains(&fault.code), "{answer}");
+                host.differs("error-version", || assert!(fault.object["cniVersion"].is_string()), || ());
                 let keys: Vec<_> = fault.object.as_object().unwrap().keys().map(String::as_str).collect();
                 assert!(
                     keys.iter().all(|key| ["cniVersion", "code", "msg", "details"].contains(key)),

@@ -1,11 +1,11 @@
 //! The host of a test's world: it starts programs, makes pods and keeps the stubs.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::attach::Attach;
 use super::call::Call;
@@ -30,6 +30,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("cnitool", env!("CARGO_BIN_EXE_cnitool")),
 ];
 
+/// Every version of the specification.
+const SPECS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
 /// Where a world collects the programs, so that one folder serves as CNI_PATH.
 const PROGRAM_FOLDER: &str = "/run/lab/bin";
 
@@ -38,6 +41,7 @@ const PROGRAM_FOLDER: &str = "/run/lab/bin";
 pub struct Host {
     place: Place,
     pods: Cell<u32>,
+    newest: OnceCell<&'static str>,
 }
 
 impl Deref for Host {
@@ -52,7 +56,7 @@ impl Host {
     pub fn here() -> Host {
         std::fs::create_dir_all(PROGRAM_FOLDER).expect("a folder for the programs");
         collect_programs(Path::new(PROGRAM_FOLDER));
-        Host { place: Place::host(), pods: Cell::new(0) }
+        Host { place: Place::host(), pods: Cell::new(0), newest: OnceCell::new() }
     }
 
     /// The folder that holds every program under test: the ordinary CNI_PATH.
@@ -65,20 +69,28 @@ impl Host {
         self.bin().join(name)
     }
 
-    /// Whether the Go plugins are under test, not ours.
+    /// Whether the Go plugins are under test, not ours, and are not held to what ours promise.
     pub fn is_reference(&self) -> bool {
-        world::reference().is_some()
+        world::expects_theirs()
     }
 
     /// The newest version of the specification that the programs under test know.
     pub fn newest(&self) -> &'static str {
-        if self.is_reference() { "1.0.0" } else { "1.1.0" }
+        let [.., newest] = SPECS;
+        if world::reference().is_none() {
+            return newest;
+        }
+        self.newest.get_or_init(|| {
+            let version = self.call("bridge", "VERSION", &json!({"cniVersion": "1.0.0"})).run().result();
+            let known = |spec: &&str| version["supportedVersions"].as_array().unwrap().contains(&json!(spec));
+            SPECS.into_iter().rfind(known).expect("a version that the tests know")
+        })
     }
 
     /// The versions of the specification that the programs under test know.
     pub fn versions(&self) -> Vec<&'static str> {
-        let all = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-        all.into_iter().filter(|version| *version <= self.newest()).collect()
+        let newest = self.newest();
+        SPECS.into_iter().filter(|version| *version <= newest).collect()
     }
 
     /// A new pod: a network namespace under /run/netns with `lo` down, as a runtime hands it over.
@@ -111,8 +123,7 @@ impl Host {
 
     /// Two answers to one question: ours, and theirs where the reference is under test.
     pub fn differs<T>(&self, key: &str, ours: impl FnOnce() -> T, theirs: impl FnOnce() -> T) -> T {
-        differences::of(key);
-        if self.is_reference() { theirs() } else { ours() }
+        if differences::is_theirs(key) { theirs() } else { ours() }
     }
 }
 
@@ -157,7 +168,8 @@ fn collect_programs(folder: &Path) {
         link(&entry.path(), &folder.join(entry.file_name()));
     }
     for (name, built) in PROGRAMS {
-        let ours = elsewhere.as_ref().map_or_else(|| PathBuf::from(built), |elsewhere| elsewhere.join(name));
+        let installed = elsewhere.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
+        let ours = installed.unwrap_or_else(|| PathBuf::from(built));
         match &reference {
             Some(reference) if *name == "veth" => link(&reference.join("ptp"), &folder.join(name)),
             Some(reference) if reference.join(name).exists() => {}
