@@ -45,8 +45,8 @@ pub(crate) enum Work {
     Veth,
     Loopback,
     Version,
-    /// What [`Work::Masquerade`] is, once the crowd is there.
-    Crowd,
+    /// What [`Work::Masquerade`] is, once a crowd of so many is there.
+    Crowd(u16),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,17 +70,27 @@ impl Work {
     /// What is measured on hosts that have no other attachments.
     pub(crate) const ALONE: [Work; 5] =
         [Work::Bridge, Work::Masquerade, Work::Veth, Work::Loopback, Work::Version];
-    pub(crate) const ALL: [Work; 6] =
-        [Work::Bridge, Work::Masquerade, Work::Crowd, Work::Veth, Work::Loopback, Work::Version];
+    /// How many others are there, in the end and on the way.
+    pub(crate) const CROWDS: [u16; 3] = [10, 100, 1000];
+    pub(crate) const ALL: [Work; 8] = [
+        Work::Bridge,
+        Work::Masquerade,
+        Work::Crowd(10),
+        Work::Crowd(100),
+        Work::Crowd(1000),
+        Work::Veth,
+        Work::Loopback,
+        Work::Version,
+    ];
 
-    pub(crate) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> String {
         match self {
-            Work::Bridge => "bridge + host-local",
-            Work::Masquerade => "bridge + host-local + ipMasq",
-            Work::Veth => "veth (ptp) + host-local",
-            Work::Loopback => "loopback",
-            Work::Version => "bridge",
-            Work::Crowd => "the same beside 1,000 others",
+            Work::Bridge => "bridge + host-local".into(),
+            Work::Masquerade => "bridge + host-local + ipMasq".into(),
+            Work::Veth => "veth (ptp) + host-local".into(),
+            Work::Loopback => "loopback".into(),
+            Work::Version => "bridge".into(),
+            Work::Crowd(others) => format!("the same beside {others} others"),
         }
     }
 
@@ -94,7 +104,7 @@ impl Work {
     /// The program's file name: the Go plugins call the routed pair ptp, and ours is installed under both names.
     pub(crate) fn plugin(self) -> &'static str {
         match self {
-            Work::Bridge | Work::Masquerade | Work::Version | Work::Crowd => "bridge",
+            Work::Bridge | Work::Masquerade | Work::Version | Work::Crowd(_) => "bridge",
             Work::Veth => "ptp",
             Work::Loopback => "loopback",
         }
@@ -105,7 +115,7 @@ impl Work {
     }
 
     pub(crate) fn masquerades(self) -> bool {
-        matches!(self, Work::Masquerade | Work::Crowd)
+        matches!(self, Work::Masquerade | Work::Crowd(_))
     }
 
     pub(crate) fn makes_links(self) -> bool {

@@ -1,7 +1,7 @@
-//! The thousand who are there already: 500 on each of two bridges of every candidate, for a bridge takes 1,023 ports.
+//! Those who are there already, half of them on each of two bridges of every candidate, for a bridge takes 1,023 ports.
 //!
 //! A neighbour is one container in three networks, one of each candidate, so that whatever it costs to have a thousand
-//! namespaces on a machine, all candidates pay it. What a frame to everybody costs is the same for all of them, too: as
+//! namespaces on a machine, all candidates pay it: they are all there from the beginning. What a frame to everybody costs is the same for all of them, too: as
 //! many ports, the same namespaces behind them, an address in each.
 //!
 //! Each candidate attaches its own neighbours. The Go plugin would take minutes for their rules, as it runs iptables nine
@@ -19,9 +19,6 @@ use crate::request::{Container, Network};
 use crate::weigh::output;
 use crate::world::World;
 
-/// As [`Work::Crowd`] is titled.
-const NEIGHBOURS: u16 = 1000;
-
 /// For how many the Go plugin writes the rules: the first one on each bridge.
 const TEMPLATES: usize = 2;
 
@@ -32,26 +29,44 @@ const FIRST_ADDRESS: u16 = 256;
 /// make every later look-up of a sysctl on this machine dearer, also those of others, so it comes last.
 pub(crate) const IN_TURN: [&[Candidate]; 2] = [&[Candidate::Kernel, Candidate::Ours], &[Candidate::Go]];
 
-/// Attaches the neighbours of these candidates.
-pub(crate) fn gather(world: &World, candidates: &[Candidate]) -> Result<()> {
-    if !Path::new("/run/netns/crowd0").exists() {
-        let all: String = (0..NEIGHBOURS).map(|number| format!("netns add crowd{number}\n")).collect();
-        fs::write("/run/batch", all)?;
-        output(Command::new("ip").args(["-batch", "/run/batch"]))?;
-    }
-    for &candidate in candidates {
-        eprintln!("a thousand neighbours: {} …", candidate.name());
+/// The neighbours of one candidate, who become more and more.
+pub(crate) struct Crowd {
+    candidate: Candidate,
+    bridges: [Network; 2],
+    /// What the first ones have, for copies.
+    templates: Vec<Neighbour>,
+    there: u16,
+}
+
+impl Crowd {
+    /// Nobody yet, but their namespaces, and a second bridge.
+    pub(crate) fn new(world: &World, candidate: Candidate) -> Result<Crowd> {
+        if !Path::new("/run/netns/crowd0").exists() {
+            let most = Work::CROWDS.into_iter().max().unwrap_or_default();
+            let all: String = (0..most).map(|number| format!("netns add crowd{number}\n")).collect();
+            fs::write("/run/batch", all)?;
+            output(Command::new("ip").args(["-batch", "/run/batch"]))?;
+        }
         let bridges = bridges(candidate);
         let [_, second] = &bridges;
         world.make_bridge(candidate, second)?;
-        let turns = (0..NEIGHBOURS).zip(bridges.iter().cycle());
-        let attached = turns.map(|(number, bridge)| attach(world, candidate, bridge, number));
-        let neighbours = attached.collect::<Result<Vec<_>>>()?;
-        if candidate == Candidate::Go {
-            copy_rules(&neighbours)?;
-        }
+        Ok(Crowd { candidate, bridges, templates: Vec::new(), there: 0 })
     }
-    Ok(())
+
+    /// Attaches neighbours until there are so many.
+    pub(crate) fn grow(&mut self, world: &World, to: u16) -> Result<()> {
+        eprintln!("{to} neighbours: {} …", self.candidate.name());
+        let mut copied = Vec::new();
+        for number in self.there..to {
+            let is_copied = self.candidate == Candidate::Go && usize::from(number) >= TEMPLATES;
+            let bridge = self.bridges.iter().cycle().nth(number.into()).ok_or("no bridge")?;
+            let network = Network { masquerade: !is_copied, ..bridge.clone() };
+            let neighbour = attach(world, self.candidate, &network, number)?;
+            if is_copied { copied.push((number, neighbour)) } else { self.templates.push(neighbour) }
+        }
+        self.there = to;
+        if copied.is_empty() { Ok(()) } else { copy_rules(&self.templates, &copied) }
+    }
 }
 
 /// The one that is measured, and another one. A neighbour has the yardstick's default route, and needs no second.
@@ -81,20 +96,19 @@ fn attach(world: &World, candidate: Candidate, network: &Network, number: u16) -
     };
     let (id, netns) = (format!("{}-c{number}", candidate.name()), format!("/run/netns/crowd{number}"));
     let container = Container { id: id.clone(), netns, ifname, number: FIRST_ADDRESS + number };
-    let is_copied = candidate == Candidate::Go && usize::from(number) >= TEMPLATES;
-    let network = Network { masquerade: !is_copied, ..network.clone() };
-    let (answer, _) = world.weigh(candidate, &world.ask(candidate, &network, Verb::Add, &container))?;
+    let (answer, _) = world.weigh(candidate, &world.ask(candidate, network, Verb::Add, &container))?;
     let result: Value = serde_json::from_slice(&answer).unwrap_or_default();
     let address = result.pointer("/ips/0/address").and_then(Value::as_str).unwrap_or_default();
     Ok(Neighbour { id, address: address.split('/').next().unwrap_or_default().to_owned() })
 }
 
-/// Gives every neighbour of the Go plugin the rules that it wrote for the first one on the same bridge.
-fn copy_rules(neighbours: &[Neighbour]) -> Result<()> {
+/// Gives neighbours of the Go plugin, by their numbers, the rules that it wrote for the first one on the same bridge.
+fn copy_rules(templates: &[Neighbour], others: &[(u16, Neighbour)]) -> Result<()> {
     let written = output(World::on(Candidate::Go, "iptables-save").args(["-t", "nat"]))?;
     let mut copies = String::from("*nat\n");
-    let (templates, others) = neighbours.split_at(TEMPLATES);
-    for ((number, other), template) in others.iter().enumerate().zip(templates.iter().cycle()) {
+    for (number, other) in others {
+        let template =
+            templates.iter().cycle().nth((*number).into()).ok_or("the Go plugin has no neighbour yet")?;
         let source = |whose: &Neighbour| format!("-s {}/32 ", whose.address);
         let name = |whose: &Neighbour| format!(r#"id: \"{}\""#, whose.id);
         let jump = written.lines().find(|line| line.contains(&source(template))).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! What an attachment costs: our plugins, Debian's Go plugins and the kernel's own price (`yardstick.c`), side by
-//! side in one run. Prints a Markdown table for docs/performance.md.
+//! side in one run. Prints a Markdown table for docs/performance.md, and draws docs/attach.svg.
 //!
 //! ```text
 //! cargo bench --bench side_by_side                     72 samples of everything
@@ -26,6 +26,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is for the reader of a terminal")]
 
 mod candidate;
+#[path = "../chart.rs"]
+mod chart;
 mod crowd;
 mod figures;
 mod orphans;
@@ -36,8 +38,10 @@ mod world;
 mod yardstick;
 
 use candidate::{CANDIDATES, Candidate, Verb, Work};
+use crowd::Crowd;
 use request::{Container, Network};
 use std::error::Error;
+use std::fs;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -106,13 +110,18 @@ fn compare(world: &World, samples: usize) -> Result<()> {
         }
     }
     for candidates in crowd::IN_TURN {
-        crowd::gather(world, candidates)?;
-        sleep(AFTER_CROWD);
-        for round in 0..=rounds {
-            eprintln!("beside the neighbours, round {round} of {rounds} …");
-            sweep(world, Work::Crowd, candidates, round, &mut table)?;
+        let mut crowds =
+            candidates.iter().map(|&candidate| Crowd::new(world, candidate)).collect::<Result<Vec<_>>>()?;
+        for others in Work::CROWDS {
+            crowds.iter_mut().try_for_each(|crowd| crowd.grow(world, others))?;
+            sleep(AFTER_CROWD);
+            for round in 0..=rounds {
+                eprintln!("beside {others} neighbours, round {round} of {rounds} …");
+                sweep(world, Work::Crowd(others), candidates, round, &mut table)?;
+            }
         }
     }
+    fs::write("docs/attach.svg", table.chart())?;
     table.print();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::candidate::{CANDIDATES, Candidate, Verb, Work};
+use crate::chart::Chart;
 use crate::figures::{Row, machine};
 use crate::orphans::Rest;
 use crate::weigh::Cost;
@@ -122,8 +123,29 @@ impl Table {
     /// What the yardstick pays for the neighbours is the kernel's price of them: no plugin can do without.
     fn crowding(&self, verb: Verb) -> f64 {
         let wall = |work, candidate| self.row(work, verb, candidate).wall;
-        let more = |candidate| wall(Work::Crowd, candidate) - wall(Work::Masquerade, candidate);
+        let more = |candidate| wall(Work::Crowd(1000), candidate) - wall(Work::Masquerade, candidate);
         1.0 + (more(Candidate::Ours) - more(Candidate::Kernel)) / wall(Work::Masquerade, Candidate::Ours)
+    }
+
+    /// ADD, by how many attachments are there with it.
+    pub(crate) fn chart(&self) -> String {
+        let works = || [Work::Masquerade].into_iter().chain(Work::CROWDS.map(Work::Crowd));
+        let points = |candidate| {
+            let wall = |work| (f64::from(work_size(work)), self.row(work, Verb::Add, candidate).wall);
+            works().map(wall).collect()
+        };
+        let lines = [
+            ("Go plugins", Candidate::Go),
+            ("Jackfield", Candidate::Ours),
+            ("the kernel alone", Candidate::Kernel),
+        ];
+        Chart {
+            title: "ADD of bridge + host-local with ipMasq",
+            across: "attachments on the node",
+            up: "ms, median",
+            lines: lines.into_iter().map(|(name, candidate)| (name, points(candidate))).collect(),
+        }
+        .svg()
     }
 
     fn peak(&self) -> f64 {
@@ -153,6 +175,11 @@ impl Table {
             ratio(first, it.cpu, go.cpu),
         );
     }
+}
+
+/// How many are there, in round numbers: on a node without others the pool is, of eight.
+fn work_size(work: Work) -> u16 {
+    if let Work::Crowd(others) = work { others } else { 1 }
 }
 
 fn ratio(wanted: bool, of: f64, to: f64) -> String {
