@@ -16,7 +16,7 @@ const LINE: f64 = 16.0;
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2933}.title{font-size:15px;font-weight:600}\
     .paper{fill:#fff}.grid{stroke:#e3e8ee}.line{fill:none;stroke-width:2}.faint{fill:#6b7887}\
-    .s0{stroke:#2f7ed8}.s1{stroke:#d9822b}.s2{stroke:#7a8794;stroke-dasharray:5 4}.s3{stroke:#8e5bd0}\
+    .s0{stroke:#2f7ed8}.s1{stroke:#d9822b}.s2{stroke:#7a8794}.s3{stroke:#8e5bd0}\
     .d0{fill:#2f7ed8}.d1{fill:#d9822b}.d2{fill:#7a8794}.d3{fill:#8e5bd0}\
     @media(prefers-color-scheme:dark){text{fill:#e4e9ef}.paper{fill:#10161c}.grid{stroke:#2b3641}.faint{fill:#93a1b0}}";
 

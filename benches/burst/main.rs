@@ -1,5 +1,5 @@
 //! What a burst of ADDs and DELs takes by 1 to 64 workers: ours and Debian's Go plugins, side by side in one run. Prints a
-//! Markdown table for docs/performance.md.
+//! Markdown table for docs/performance.md, and draws docs/bursts.svg.
 //!
 //! ```text
 //! cargo bench --bench burst                           128 containers (64 of the Go plugins' with iptables), in under two minutes
@@ -15,6 +15,8 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is for the reader of a terminal")]
 
+#[path = "../chart.rs"]
+mod chart;
 #[allow(dead_code, reason = "the other benches' rows are of costs of single calls")]
 #[path = "../side_by_side/figures.rs"]
 mod figures;
@@ -29,6 +31,7 @@ mod turn;
 mod weigh;
 
 use std::error::Error;
+use std::fs;
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
@@ -109,6 +112,7 @@ fn compare(attachments: u16) -> Result<()> {
         }
     }
     table.print();
+    fs::write("docs/bursts.svg", table.chart())?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Result;
+use crate::chart::Chart;
 use crate::figures::machine;
 use crate::pod::{Candidate, Verb, Work};
 use crate::turn::{Turn, Turned};
@@ -33,6 +34,29 @@ impl Table {
         );
         println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
         self.rows.iter().for_each(|(key, turned)| self.print_row(*key, turned));
+    }
+
+    /// How many ADDs are answered in a second, by how many workers ask.
+    pub(crate) fn chart(&self) -> String {
+        let names = [
+            ("Jackfield", Candidate::Ours, Work::Bridge),
+            ("Go plugins", Candidate::Go, Work::Bridge),
+            ("Jackfield, ipMasq", Candidate::Ours, Work::Masquerade),
+            ("Go plugins, ipMasq", Candidate::Go, Work::Masquerade),
+        ];
+        let rates = |whose, of| {
+            let rows = self.rows.iter().filter(move |((work, verb, _, candidate), _)| {
+                (*work, *verb, *candidate) == (of, Verb::Add, whose)
+            });
+            rows.map(|((_, _, workers, _), it)| (*workers as f64, rate(it))).collect()
+        };
+        Chart {
+            title: "ADD of bridge + host-local",
+            across: "workers",
+            up: "calls answered in a second",
+            lines: names.into_iter().map(|(name, whose, of)| (name, rates(whose, of))).collect(),
+        }
+        .svg()
     }
 
     fn print_row(&self, key: Key, it: &Turned) {
