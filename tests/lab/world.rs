@@ -88,9 +88,7 @@ impl Need {
             Need::RealRoot if is_root_lab() => None,
             Need::RealRoot => Some("needs real root (JACKFIELD_LAB=root)".into()),
             Need::Ours(_) if reference().is_none() => None,
-            Need::Ours(key) => {
-                Some(format!("the reference has nothing to compare: {}", differences::of(key).theirs))
-            }
+            Need::Ours(key) => Some(format!("only ours are asked for it: {}", differences::of(key).theirs)),
             Need::Kernel(major, minor) if kernel() >= (major, minor) => None,
             Need::Kernel(major, minor) => Some(format!("needs Linux {major}.{minor}")),
             Need::IptablesLegacy => no_iptables_legacy(),

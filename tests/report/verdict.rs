@@ -37,7 +37,7 @@ impl Log {
         for line in text.lines() {
             if let Some((test, fate)) = line.strip_prefix("test ").and_then(|line| line.split_once(" ... ")) {
                 let fate = if fate == "ok" { Fate::Passed } else { Fate::Failed };
-                log.fates.insert(test.to_owned(), fate);
+                log.fates.insert(named(test), fate);
             } else if let Some((test, keys)) =
                 line.strip_prefix("differs: ").and_then(|rest| rest.split_once(": "))
             {
@@ -46,7 +46,7 @@ impl Log {
                     Fate::Differs(keys.split_whitespace().map(difference).collect()),
                 );
             } else if let Some((test, reason)) = skipped(line) {
-                said.entry(test.to_owned()).or_insert_with(|| Fate::Skipped(reason.to_owned()));
+                said.entry(named(test)).or_insert_with(|| Fate::Skipped(reason.to_owned()));
             }
         }
         // A test that was skipped has passed, for libtest.
@@ -112,6 +112,11 @@ fn known() -> BTreeMap<String, String> {
         Some((key.to_owned(), format!("`{key}`: {theirs}")))
     });
     rows.collect()
+}
+
+/// A module may have the name of a word of Rust, as `static` has; its file has not the marks of it.
+fn named(test: &str) -> String {
+    test.trim_start_matches("r#").to_owned()
 }
 
 /// `skipped (7): test: reason`

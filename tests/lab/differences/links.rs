@@ -17,7 +17,7 @@ pub const TABLE: &[Difference] = &[
     ),
     pair(
         "masquerade",
-        "ADD-16",
+        "",
         "`ipMasq` by nftables in a table of ours; the last container takes it away",
         "v1.1 knows iptables alone, a chain for each container; empty built-in chains stay",
     ),
