@@ -45,6 +45,7 @@ pub mod host;
 pub mod iptables;
 pub mod outcome;
 pub mod place;
+pub mod prober;
 pub mod snapshot;
 pub mod stub;
 pub mod witness;

@@ -10,6 +10,12 @@ pub const TABLE: &[Difference] = &[
         "each has a link-local one",
     ),
     pair(
+        "port-isolation",
+        "",
+        "`portIsolation` of `bridge`: ports that are isolated exchange no frames",
+        "v1.1 does not know the key and ignores it; later ones know it",
+    ),
+    pair(
         "spoof-first",
         "",
         "macspoofchk: elements of two sets over netlink, in force before the link is there and until it is down; LLDP frames teach the bridge nothing",

@@ -1,0 +1,380 @@
+//! A node with two networks of one option, somebody outside, and everybody who asks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::table::compared;
+use crate::lab::attach::Attach;
+use crate::lab::call::Call;
+use crate::lab::conf;
+use crate::lab::host::{Host, Pod};
+use crate::lab::place::Place;
+use crate::lab::prober::{self, PORT, Prober, Question, ask};
+use crate::lab::witness;
+
+/// A column: what is written in the configuration.
+pub struct Promise {
+    pub name: &'static str,
+    /// Keys of `bridge`, as JSON.
+    bridge: &'static str,
+    /// The plugin behind it, with its keys.
+    behind: &'static [(&'static str, &'static str)],
+    /// FORWARD drops what nobody accepts.
+    drops: bool,
+    /// Under these keys the Go plugins of Debian have nothing to compare.
+    pub ours: &'static [&'static str],
+}
+
+const fn promise(name: &'static str, bridge: &'static str) -> Promise {
+    Promise { name, bridge, behind: &[], drops: false, ours: &[] }
+}
+
+const GATEWAY: &str = r#"{"isGateway": true}"#;
+
+/// Who publishes ports lets containers ask themselves, also where frames pass the rules of packets.
+const PUBLISHED: &str = r#"{"isGateway": true, "hairpinMode": true}"#;
+
+/// All columns.
+pub const OPTIONS: [Promise; 12] = [
+    promise("none", "{}"),
+    promise("isGateway", GATEWAY),
+    promise("ipMasq", r#"{"isGateway": true, "ipMasq": true}"#),
+    promise("macspoofchk", r#"{"isGateway": true, "macspoofchk": true}"#),
+    Promise {
+        ours: &["port-isolation"],
+        ..promise("portIsolation", r#"{"isGateway": true, "portIsolation": true}"#)
+    },
+    Promise { drops: true, ..promise("FORWARD drops", GATEWAY) },
+    Promise { drops: true, behind: &[("firewall", "{}")], ..promise("firewall", GATEWAY) },
+    Promise {
+        drops: true,
+        behind: &[("firewall", r#"{"ingressPolicy": "same-bridge"}"#)],
+        ..promise("same-bridge", GATEWAY)
+    },
+    Promise {
+        drops: true,
+        behind: &[("firewall", r#"{"ingressPolicy": "isolated"}"#)],
+        ours: &["firewall"],
+        ..promise("isolated", GATEWAY)
+    },
+    Promise { behind: &[("portmap", "{}")], ..promise("portmap", PUBLISHED) },
+    Promise { behind: &[("portmap", "hostIP")], ..promise("hostIP", PUBLISHED) },
+    Promise { behind: &[("portmap", r#"{"snat": false}"#)], ..promise("snat: false", PUBLISHED) },
+];
+
+/// A row.
+pub struct Way {
+    from: &'static str,
+    to: &'static str,
+    /// Who asks whom, by which address.
+    kind: Kind,
+}
+
+/// What is sent.
+enum Kind {
+    /// By all protocols, to an address of each family.
+    All(Who, [&'static str; 2]),
+    /// By UDP, and the answer is whom the other one has seen.
+    Seen(Who, [&'static str; 2]),
+    /// To the published port, by TCP and UDP.
+    Published(Who, [&'static str; 2]),
+    /// By all protocols from an address that nobody was given.
+    Foreign([&'static str; 2]),
+    /// By all protocols in frames from a MAC address that nobody was given.
+    Mac([&'static str; 2]),
+    /// A router advertisement, after which the other one has another way out.
+    Router,
+}
+
+/// Who can ask, by his place among the probers.
+#[derive(Clone, Copy)]
+enum Who {
+    Host = 0,
+    Container = 1,
+    Neighbour = 2,
+    Other = 3,
+    Outside = 4,
+}
+
+const CONTAINER: [&str; 2] = ["10.9.0.2", "fd00:9::2"];
+const NEIGHBOUR: [&str; 2] = ["10.9.0.3", "fd00:9::3"];
+const OTHER: [&str; 2] = ["10.8.0.2", "fd00:8::2"];
+const SECOND: [&str; 2] = ["192.0.2.9", "fd00:99::9"];
+const FOREIGN: [&str; 2] = ["10.9.0.77", "fd00:9::77"];
+const FOREIGN_MAC: &str = "02:66:00:00:00:01";
+const PUBLIC: u16 = 8081;
+
+const fn way(from: &'static str, to: &'static str, kind: Kind) -> Way {
+    Way { from, to, kind }
+}
+
+/// All rows.
+pub const WAYS: [Way; 22] = [
+    way("container", "its network", Kind::All(Who::Container, NEIGHBOUR)),
+    way("container", "another network", Kind::All(Who::Container, OTHER)),
+    way("container", "its gateway", Kind::All(Who::Container, ["10.9.0.1", "fd00:9::1"])),
+    way("container", "host", Kind::All(Who::Container, witness::HOST)),
+    way("container", "outside", Kind::All(Who::Container, witness::OUTSIDE)),
+    way("container", "outside, seen as", Kind::Seen(Who::Container, witness::OUTSIDE)),
+    way("host", "container", Kind::All(Who::Host, CONTAINER)),
+    way("outside", "container", Kind::All(Who::Outside, CONTAINER)),
+    way("outside", "port of the host", Kind::Published(Who::Outside, witness::HOST)),
+    way("outside", "port of its second address", Kind::Published(Who::Outside, SECOND)),
+    way("host", "its own port", Kind::Published(Who::Host, witness::HOST)),
+    way("host", "its port at 127.0.0.1, ::1", Kind::Published(Who::Host, ["127.0.0.1", "::1"])),
+    way("its network", "port of the host", Kind::Published(Who::Neighbour, witness::HOST)),
+    way("container itself", "port of the host", Kind::Published(Who::Container, witness::HOST)),
+    way("another network", "port of the host", Kind::Published(Who::Other, witness::HOST)),
+    way("foreign address", "its network", Kind::Foreign(NEIGHBOUR)),
+    way("foreign address", "another network", Kind::Foreign(OTHER)),
+    way("foreign address", "outside", Kind::Foreign(witness::OUTSIDE)),
+    way("foreign MAC", "its network", Kind::Mac(NEIGHBOUR)),
+    way("foreign MAC", "its gateway", Kind::Mac(["10.9.0.1", "fd00:9::1"])),
+    way("foreign MAC", "outside", Kind::Mac(witness::OUTSIDE)),
+    way("router advertisement", "its network", Kind::Router),
+];
+
+impl Way {
+    pub fn name(&self) -> String {
+        format!("{} → {}", self.from, self.to)
+    }
+
+    fn questions(&self) -> Vec<(usize, Question)> {
+        let (who, to, from, port, protocols): (Who, _, _, _, &[&'static str]) = match self.kind {
+            Kind::All(who, to) => (who, to, None, PORT, &["icmp", "tcp", "udp"]),
+            Kind::Seen(who, to) => (who, to, None, PORT, &["udp"]),
+            Kind::Published(who, to) => (who, to, None, PUBLIC, &["tcp", "udp"]),
+            Kind::Foreign(to) => (Who::Container, to, Some(FOREIGN), PORT, &["icmp", "tcp", "udp"]),
+            Kind::Mac(to) => (Who::Container, to, None, PORT, &["icmp", "tcp", "udp"]),
+            Kind::Router => return Vec::new(),
+        };
+        let one = |family: usize, protocol: &&'static str| {
+            let address = |text: &str| text.parse::<IpAddr>().unwrap();
+            let from = from.map(|from| address(from[family]));
+            (who as usize, Question { protocol, to: SocketAddr::new(address(to[family]), port), from })
+        };
+        (0..2).flat_map(|family| protocols.iter().map(move |protocol| one(family, protocol))).collect()
+    }
+
+    /// The cell: one word where both families and all protocols agree.
+    fn cell(&self, answers: &[Option<String>]) -> String {
+        let (four, six) = answers.split_at(answers.len() / 2);
+        let of = |all: &[Option<String>]| match &self.kind {
+            Kind::Seen(..) => match all[0].as_deref() {
+                None => "–".to_owned(),
+                Some(seen) if CONTAINER.contains(&seen) => "itself".into(),
+                Some(seen) if witness::HOST.contains(&seen) || SECOND.contains(&seen) => "host".into(),
+                Some(seen) => seen.to_owned(),
+            },
+            _ if all.iter().all(|answer| answer.is_some()) => "yes".into(),
+            _ if all.iter().all(|answer| answer.is_none()) => "no".into(),
+            _ => all.iter().map(|answer| if answer.is_some() { '+' } else { '-' }).collect(),
+        };
+        match (of(four).as_str(), of(six).as_str()) {
+            (four, six) if four == six => four.to_owned(),
+            ("yes", "no") => "IPv4".into(),
+            ("no", "yes") => "IPv6".into(),
+            (four, six) => format!("{four}/{six}"),
+        }
+    }
+}
+
+/// The node.
+pub struct World<'h> {
+    host: &'h Host,
+    option: &'static Promise,
+    container: Pod,
+    neighbour: Pod,
+    leaving: Pod,
+    mac: String,
+    probers: Vec<Prober>,
+    /// Who stays, and who leaves.
+    attached: Vec<(Vec<Attach<'h>>, &'static str)>,
+}
+
+impl<'h> World<'h> {
+    pub fn make(host: &'h Host, option: &'static Promise) -> World<'h> {
+        let number = OPTIONS.iter().position(|it| it.name == option.name).unwrap();
+        prober::stay_on_one_processor(number);
+        host.sh("for key in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $key ] || echo 0 > $key; done");
+        let outside = witness::outside(host, &["10.9.0.0/24", "fd00:9::/64", "10.8.0.0/24", "fd00:8::/64"]);
+        host.sh(&format!(
+            "ip addr add {}/24 dev outside; ip addr add {}/64 dev outside nodad
+            echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+            SECOND[0], SECOND[1]
+        ));
+        let [container, neighbour, leaving, other] =
+            ["container", "neighbour", "leaving", "other"].map(|name| host.pod_named(name));
+        let mut world = World {
+            host,
+            option,
+            mac: String::new(),
+            probers: Vec::new(),
+            attached: Vec::new(),
+            container,
+            neighbour,
+            leaving,
+        };
+        world.drop_what_is_forwarded();
+        for (pod, network) in [(&world.container, 9), (&world.neighbour, 9), (&world.leaving, 9), (&other, 8)]
+        {
+            let attached = attach(host, option, pod, network);
+            world.attached.push((attached, if network == 9 { "net-9" } else { "net-8" }));
+        }
+        // An address of its own choice, which is nobody's source who does not ask for it.
+        let [four, six] = FOREIGN;
+        world.container.sh(&format!(
+            "ip addr add {four}/24 dev eth0; ip addr add {six}/64 dev eth0 nodad preferred_lft 0"
+        ));
+        world.mac = world.container.link("eth0").unwrap()["address"].as_str().unwrap().to_owned();
+        let places: [&Place; 5] = [host, &world.container, &world.neighbour, &other, &outside];
+        world.probers = places.map(Prober::start).into();
+        world
+    }
+
+    fn drop_what_is_forwarded(&self) {
+        if self.option.drops {
+            self.host.sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP");
+        }
+    }
+
+    /// Somebody loads his own rules in place of all that were there, which drop as before.
+    pub fn flush_and_restore(&self) {
+        self.host.sh("nft flush ruleset");
+        self.drop_what_is_forwarded();
+        let restore = Call::of(self.host.program("cnitool"), &["restore"]).env("CNI_PATH", self.host.bin());
+        let answer = restore.run();
+        assert!(answer.succeeded(), "{answer}");
+    }
+
+    /// GC while all but one live.
+    pub fn collect_a_neighbour(&self) {
+        let living = ["container", "neighbour"].map(|id| json!({"containerID": id, "ifname": "eth0"}));
+        for attachment in &self.attached[2].0 {
+            let conf = conf::with(attachment.configuration(), "/cni.dev~1valid-attachments", json!(living));
+            attachment.conf(conf).host_call("GC").run().silent();
+        }
+        assert_eq!(self.leaving.links(), [""; 0], "GC takes it away");
+    }
+
+    /// Every cell is as expected. What is expected to arrive may need a moment: links come up, neighbours are found. What is
+    /// not never arrives.
+    #[track_caller]
+    pub fn answers(&mut self, when: &str, expected: &[String]) {
+        let rows: Vec<String> = WAYS.iter().map(Way::name).collect();
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.asks();
+            if found == expected {
+                return;
+            }
+            let came = |(expected, found): (&String, &String)| expected == "no" && found != "no";
+            let is_over = expected.iter().zip(&found).any(came) || Instant::now() > patience;
+            assert!(!is_over, "{}, {when}:\n{}", self.option.name, compared(&rows, expected, &found));
+        }
+    }
+
+    /// Sends everything, and gives the column.
+    fn asks(&mut self) -> Vec<String> {
+        let foreign = |way: &Way| matches!(way.kind, Kind::Foreign(_));
+        let mac = |way: &Way| matches!(way.kind, Kind::Mac(_));
+        let mut cells: Vec<String> = vec![String::new(); WAYS.len()];
+        self.ask(&mut cells, |way| !foreign(way) && !mac(way));
+        self.ask(&mut cells, foreign);
+        self.container.sh(&format!("ip link set eth0 address {FOREIGN_MAC}; ip neigh flush dev eth0"));
+        self.ask(&mut cells, mac);
+        self.container.sh(&format!("ip link set eth0 address {}; ip neigh flush dev eth0", self.mac));
+        self.neighbour.sh("ip neigh flush dev eth0");
+        self.host.sh("ip neigh flush dev br9");
+        if !self.is_published() {
+            WAYS.iter().zip(&mut cells).for_each(|(way, cell)| {
+                if matches!(way.kind, Kind::Published(..)) {
+                    "–".clone_into(cell);
+                }
+            });
+        }
+        let router = WAYS.iter().position(|way| matches!(way.kind, Kind::Router)).unwrap();
+        cells[router] = self.advertises();
+        cells
+    }
+
+    fn is_published(&self) -> bool {
+        self.option.behind.iter().any(|(program, _)| *program == "portmap")
+    }
+
+    fn ask(&mut self, cells: &mut [String], which: impl Fn(&Way) -> bool) {
+        let asked: Vec<usize> = (0..WAYS.len()).filter(|row| which(&WAYS[*row])).collect();
+        let questions: Vec<Vec<(usize, Question)>> = asked.iter().map(|row| WAYS[*row].questions()).collect();
+        let mut answers = ask(&mut self.probers, &questions.concat()).into_iter();
+        for (row, questions) in asked.into_iter().zip(&questions) {
+            let answers: Vec<_> = answers.by_ref().take(questions.len()).collect();
+            if !answers.is_empty() {
+                cells[row] = WAYS[row].cell(&answers);
+            }
+        }
+    }
+
+    /// The container says that it is a router, and its neighbour believes it or not.
+    fn advertises(&mut self) -> String {
+        let link = self.container.link("eth0").unwrap();
+        let index = link["ifindex"].as_u64().unwrap().try_into().unwrap();
+        let container = &mut self.probers[Who::Container as usize];
+        container.advertise(&self.container, index, NEIGHBOUR[1].parse().unwrap());
+        prober::settle(&mut self.probers);
+        let ways = self.neighbour.sh("ip -6 route show default proto ra");
+        self.neighbour.sh("ip -6 route flush default proto ra");
+        if ways.is_empty() { "no" } else { "yes" }.to_owned()
+    }
+}
+
+/// ADD of the whole chain.
+fn attach<'h>(host: &'h Host, option: &Promise, pod: &Pod, network: u8) -> Vec<Attach<'h>> {
+    let mut bridge: Value = serde_json::from_str(option.bridge).unwrap();
+    let name = format!("net-{network}");
+    let ranges =
+        json!([[{"subnet": format!("10.{network}.0.0/24")}], [{"subnet": format!("fd00:{network}::/64")}]]);
+    let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+    let base = json!({
+        "cniVersion": host.newest(), "name": name, "type": "bridge", "bridge": format!("br{network}"),
+        "ipam": {"type": "host-local", "dataDir": "/run/leases", "ranges": ranges, "routes": routes}
+    });
+    bridge.as_object_mut().unwrap().extend(base.as_object().unwrap().clone());
+    let mut chain = vec![("bridge", bridge)];
+    for (program, keys) in option.behind {
+        let mut conf: Value = serde_json::from_str(keys).unwrap_or_else(|_| json!({}));
+        conf["cniVersion"] = json!(host.newest());
+        conf["name"] = json!(name);
+        conf["type"] = json!(program);
+        if *program == "portmap" && pod.name() == "container" {
+            conf["runtimeConfig"] = json!({"portMappings": mappings(*keys == "hostIP")});
+        }
+        chain.push((*program, conf));
+    }
+    let mut prev = None;
+    let mut all = Vec::new();
+    for (program, conf) in chain {
+        let attachment = host.attach(program, conf, pod).container(pod.name());
+        let call = match &prev {
+            None => attachment.call("ADD"),
+            Some(prev) => attachment.call_with("ADD", prev),
+        };
+        prev = Some(call.run().result());
+        all.push(attachment);
+    }
+    all
+}
+
+/// The container's port, by both protocols; at every address or at the first one of each family.
+fn mappings(at_one_address: bool) -> Value {
+    let mut all = Vec::new();
+    for protocol in ["tcp", "udp"] {
+        let mapping = json!({"hostPort": PUBLIC, "containerPort": PORT, "protocol": protocol});
+        match at_one_address {
+            true => all.extend(witness::HOST.map(|host| conf::with(&mapping, "/hostIP", json!(host)))),
+            false => all.push(mapping),
+        }
+    }
+    json!(all)
+}
