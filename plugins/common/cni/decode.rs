@@ -171,7 +171,9 @@ fn known<'a>(
         let exact = fields.iter().find(|field| **field == name);
         let Some(field) = exact.or_else(|| fields.iter().find(|field| names(name, field))) else { continue };
         match found.iter_mut().find(|(known, _)| known == field) {
-            Some((_, before)) => *before = merged(before, value),
+            Some((_, before)) => {
+                *before = merged(std::mem::replace(before, Cow::Borrowed(&Value::Null)), value);
+            }
             None => found.push((field, Cow::Borrowed(value))),
         }
     }

@@ -53,7 +53,7 @@ impl Value {
             .map(|(_, value)| value)
             .fold(None, |before, value| {
                 Some(match before {
-                    Some(before) => merged(&before, value),
+                    Some(before) => merged(before, value),
                     None => Cow::Borrowed(value),
                 })
             })
@@ -102,9 +102,15 @@ pub(crate) fn names(name: &str, key: &str) -> bool {
 }
 
 /// What a repeated key means: objects are united, anything else is replaced.
-pub(crate) fn merged<'a>(before: &Cow<'a, Value>, after: &'a Value) -> Cow<'a, Value> {
-    match (before.as_ref(), after) {
-        (Value::Object(first), Value::Object(second)) => {
+///
+/// What was united already is added to: a key that is repeated ten thousand times costs no more than ten thousand keys.
+pub(crate) fn merged<'a>(before: Cow<'a, Value>, after: &'a Value) -> Cow<'a, Value> {
+    match (before, after) {
+        (Cow::Owned(Value::Object(mut first)), Value::Object(second)) => {
+            first.extend_from_slice(second);
+            Cow::Owned(Value::Object(first))
+        }
+        (Cow::Borrowed(Value::Object(first)), Value::Object(second)) => {
             Cow::Owned(Value::Object(first.iter().chain(second).cloned().collect()))
         }
         _ => Cow::Borrowed(after),
@@ -267,6 +273,14 @@ mod tests {
             );
         }
         assert!(Value::parse(b"{\"a\":\"\xff\"}\n").is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_repeated_all_the_time_is_one_object_of_all_of_them() {
+        let members: Vec<String> = (0..20_000).map(|n| format!(r#""args":{{"k{n}":1}}"#)).collect();
+        let document = Value::parse(format!("{{{}}}", members.join(",")).as_bytes()).unwrap();
+        let united = document.get("ARGS").unwrap();
+        assert!(matches!(united.as_ref(), Value::Object(all) if all.len() == 20_000));
     }
 
     #[test]
