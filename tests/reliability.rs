@@ -71,7 +71,9 @@ fn say(line: &str) {
 /// Tries some cases of a verb.
 fn walk(walk: &mut Walk<'_, '_>, title: &str, cases: &[Case]) {
     for (n, case) in cases.iter().enumerate() {
+        let before = walk.count.left.len();
         walk.attempt(case);
+        walk.count.left.iter().skip(before).for_each(|found| say(found));
         if n % 250 == 249 {
             say(&format!(
                 "  {title}: {} of {}, {} left something",

@@ -129,7 +129,8 @@ pub fn is_about_threads(asked: &Asked) -> bool {
 pub fn words(errno: Errno) -> &'static [&'static str] {
     match errno {
         Errno::EAGAIN => &["resource temporarily unavailable"],
-        Errno::ENOMEM => &["out of memory", "cannot allocate memory"],
+        // The last one is what Rust says of an IPAM plugin that has died of it.
+        Errno::ENOMEM => &["out of memory", "cannot allocate memory", "memory allocation of"],
         Errno::EINTR => &["interrupted"],
         Errno::ENOSPC => &["no space left"],
         Errno::EBUSY => &["resource busy"],
