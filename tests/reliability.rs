@@ -45,7 +45,11 @@ fn kills(all: &[Asked]) -> Vec<Case> {
 fn refusals(all: &[Asked]) -> Vec<Case> {
     let mut begun: Vec<(Vec<usize>, String)> = Vec::new();
     let mut cases = Vec::new();
-    for asked in all.iter().filter(|_| machine::CAN_REFUSE) {
+    if !machine::CAN_REFUSE {
+        world::skip("refused system calls", "no answer can be set on this processor");
+        return cases;
+    }
+    for asked in all {
         let image = (asked.point.task.clone(), asked.program.clone());
         if !begun.contains(&image) {
             if calls::is_before_main(asked) {

@@ -25,6 +25,7 @@ const NAMES: &[(&str, libc::c_long)] = names! {
     getxattr = SYS_getxattr, ioctl = SYS_ioctl, kill = SYS_kill, lgetxattr = SYS_lgetxattr, linkat = SYS_linkat,
     lseek = SYS_lseek, madvise = SYS_madvise, membarrier = SYS_membarrier, mkdirat = SYS_mkdirat, mmap = SYS_mmap,
     mprotect = SYS_mprotect, mremap = SYS_mremap, munmap = SYS_munmap, nanosleep = SYS_nanosleep,
+    newfstatat = SYS_newfstatat,
     openat = SYS_openat, openat2 = SYS_openat2, pidfd_open = SYS_pidfd_open,
     pipe2 = SYS_pipe2, ppoll = SYS_ppoll, prctl = SYS_prctl, pread64 = SYS_pread64, prlimit64 = SYS_prlimit64,
     pwrite64 = SYS_pwrite64, read = SYS_read, readlinkat = SYS_readlinkat, readv = SYS_readv,
