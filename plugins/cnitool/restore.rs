@@ -37,7 +37,7 @@ fn restore_one(host: &Rtnl, path: &[PathBuf], leftover: &Leftover, rehearse: boo
     // Shared, as by whoever tidies up: an ADD that meets us waits.
     let Ok(held) = leftover.open() else { return Ok(None) };
     let Some(plugin) = leftover.plugin() else { return Ok(None) };
-    if held.try_lock_shared().is_err() || !purge::lives(host, &leftover.owner)? {
+    if leftover::is_held(held.try_lock_shared())? || !purge::lives(host, &leftover.owner)? {
         return Ok(None);
     }
     let doing = || format!("failed to restore the rules in {}", leftover.file.display());

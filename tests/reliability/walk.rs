@@ -187,7 +187,8 @@ impl<'a, 'h> Walk<'a, 'h> {
                 self.must("DEL", Who::Second, &mut found);
             }
         }
-        let into_pods = aftermath != Aftermath::Gc || self.scene.gc_clears_pods;
+        let collected = aftermath == Aftermath::Gc || self.verb == "GC";
+        let into_pods = !collected || self.scene.gc_clears_pods;
         found.extend(self.differences(into_pods));
         if !into_pods {
             self.end_container(&mut found);

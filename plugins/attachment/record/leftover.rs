@@ -1,6 +1,6 @@
 //! Records that somebody who knows no network looks at: does an ADD hold one, and may it go?
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -48,8 +48,25 @@ pub fn all() -> Result<Vec<Leftover>> {
 /// # Errors
 /// What the file system says.
 pub fn is_under_way(owner: &Owner) -> Result<bool> {
-    let mut own = all()?.into_iter().filter(|record| record.owner == *owner);
-    Ok(own.any(|record| record.open().is_ok_and(|file| file.try_lock_shared().is_err())))
+    let own = all()?.into_iter().filter(|record| record.owner == *owner);
+    for file in own.filter_map(|record| record.open().ok()) {
+        if is_held(file.try_lock_shared())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether somebody else holds the lock that was tried.
+///
+/// # Errors
+/// The kernel could not say.
+pub fn is_held(tried: Result<(), TryLockError>) -> Result<bool> {
+    match tried {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error).doing(|| "try the lock of a record".into()),
+    }
 }
 
 /// What an owner's life hangs by, as his records say.
@@ -83,7 +100,7 @@ impl Leftover {
         let doing = || format!("remove the record {}", self.file.display());
         let Ok(held) = self.open() else { return Ok(Outcome::Kept) };
         // Shared, so that an ADD that meets us knows that it may wait.
-        if held.try_lock_shared().is_err() || !is_stale()? {
+        if is_held(held.try_lock_shared()).doing(doing)? || !is_stale()? {
             return Ok(Outcome::Kept);
         }
         let now = fs::symlink_metadata(&self.file).map(|now| (now.dev(), now.ino()));
