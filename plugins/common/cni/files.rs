@@ -79,12 +79,13 @@ pub fn anew(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes a folder, with those above it, that others may look into.
+/// Makes a folder, with those above it, that nobody else may look into: who can open one of ours could lock it, too, and keep
+/// us waiting for ever.
 ///
 /// # Errors
 /// What the file system says; one that is there is made.
 pub fn folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o755).create(path)
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// From here on the caller's mask keeps others from what we make, and never us; and that others may write to it, no mask can

@@ -8,10 +8,10 @@ use cni::files;
 use linux::named::{Name, reason};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The folder of the records; each has the name of its namespace.
@@ -44,7 +44,7 @@ impl Record {
         let make = || {
             let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
             let name = format!("run-{}", id.get(..8).unwrap_or(&id));
-            DirBuilder::new().recursive(true).mode(0o755).create(FOLDER)?;
+            files::folder(Path::new(FOLDER))?;
             let file = Path::new(FOLDER).join(&name);
             // It gets its name when it is whole and locked: nobody takes it for one whose holder has died.
             let unnamed = file.with_file_name(format!(".{name}"));
