@@ -5,6 +5,7 @@
 
 use cni::attach::{Attached, attach};
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::{Error, Result};
 
 struct NameServers;
@@ -17,6 +18,7 @@ struct Conf {
 impl cni::Plugin for NameServers {
     type Conf = Conf;
     const ENTERS: bool = false;
+    const NEEDS: &'static [Capability] = &[];
 
     fn add(add: &Add, conf: Conf) -> Result<Attached> {
         let mut result =

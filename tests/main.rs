@@ -54,6 +54,7 @@ mod nft;
 mod pairs;
 mod pools;
 mod portmap;
+mod privilege;
 mod reachability;
 mod reliability;
 mod result;

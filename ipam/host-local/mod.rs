@@ -18,6 +18,7 @@ mod stories;
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::Result;
 
 use crate::conf::Raw;
@@ -29,6 +30,7 @@ pub struct HostLocal;
 impl Plugin for HostLocal {
     type Conf = Raw;
     const ENTERS: bool = false;
+    const NEEDS: &'static [Capability] = &[];
 
     fn add(add: &Add, raw: Raw) -> Result<Attached> {
         verbs::add(&Machine::this(), add, raw)

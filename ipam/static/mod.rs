@@ -9,6 +9,7 @@ pub mod conf;
 use cni::Plugin;
 use cni::attach::{Attached, attach};
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::{Error, Result};
 use cni::result::Ip;
 use serde::de::IgnoredAny;
@@ -20,6 +21,7 @@ impl Plugin for Static {
     /// Read by the verbs that need it. DEL does not, and must not fail by it.
     type Conf = IgnoredAny;
     const ENTERS: bool = false;
+    const NEEDS: &'static [Capability] = &[];
 
     fn add(add: &Add, _: IgnoredAny) -> Result<Attached> {
         let lease = conf::lease(&add.call)?;

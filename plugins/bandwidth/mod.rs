@@ -16,6 +16,7 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::Result;
 
 pub mod conf;
@@ -28,6 +29,7 @@ pub struct Bandwidth;
 impl Plugin for Bandwidth {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         verbs::add(add, conf)

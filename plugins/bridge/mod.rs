@@ -10,6 +10,7 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::delegate;
 use cni::error::{Code, Error, OrFail, Result};
 use linux::rtnl::Rtnl;
@@ -36,6 +37,7 @@ pub struct Bridge;
 impl Plugin for Bridge {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

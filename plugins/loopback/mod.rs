@@ -5,6 +5,7 @@ use std::rc::Rc;
 use cni::Plugin;
 use cni::attach::{Attached, attach};
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::{Code, Error, OrFail, Result};
 use cni::result::{Interface, Ip, Success};
 use ipnetwork::IpNetwork;
@@ -28,6 +29,7 @@ pub struct Conf {}
 impl Plugin for Loopback {
     type Conf = Conf;
     const ENTERS: bool = true;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
 
     fn add(add: &Add, _: Conf) -> Result<Attached> {
         let lo = Rc::new(converse(&open_netns(&add.netns)?)?);

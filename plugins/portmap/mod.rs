@@ -11,6 +11,7 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::{Code, Error, Result};
 use linux::nft::Nft;
 
@@ -49,6 +50,7 @@ impl Plugin for Portmap {
     type Conf = conf::Raw;
     /// Everything is done on the host.
     const ENTERS: bool = false;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

@@ -9,6 +9,7 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::error::{Code, Error, Result};
 
 pub mod allowlist;
@@ -23,6 +24,7 @@ pub struct Tuning;
 impl Plugin for Tuning {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         verbs::add(add, conf)

@@ -7,6 +7,7 @@
 use cni::Plugin;
 use cni::attach::Attached;
 use cni::call::{Add, Call, Check, Del, Gc};
+use cni::capability::Capability;
 use cni::delegate;
 use cni::error::{Code, Error, OrFail, Result};
 use linux::rtnl::Rtnl;
@@ -30,6 +31,7 @@ pub struct Veth;
 impl Plugin for Veth {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
+    const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

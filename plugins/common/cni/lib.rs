@@ -7,6 +7,7 @@
 //! # impl cni::Plugin for Bridge {
 //! #     type Conf = cni::delegate::Ipam;
 //! #     const ENTERS: bool = true;
+//! #     const NEEDS: &'static [cni::capability::Capability] = &[];
 //! #     fn add(_: &cni::call::Add, _: Self::Conf) -> cni::error::Result<cni::attach::Attached> { cni::attach::attach(|_| Ok(Default::default())) }
 //! #     fn del(_: &cni::call::Del, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
 //! #     fn check(_: &cni::call::Check, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
@@ -32,6 +33,7 @@
 //! - [`conflist`]: the runtime's half: networks found, their plugins run one after another;
 //! - [`log`]: one line for each call, where somebody wants it;
 //! - [`plain`]: text for a terminal, whoever wrote it;
+//! - [`capability`]: parts of root's rights;
 //! - [`files`]: files in whose place there may be something else;
 //! - `living`: what GC is told; `hold`, `serve`: the life of the process.
 
@@ -58,6 +60,7 @@ pub mod tool;
 
 pub mod conflist;
 
+pub mod capability;
 pub mod files;
 pub mod log;
 
@@ -74,6 +77,8 @@ pub use serve::{serve, serve_or_list};
 
 use serde::de::DeserializeOwned;
 
+use crate::capability::Capability;
+
 /// A plugin: every verb, none optional, so that a verb that does nothing has to say so in code.
 pub trait Plugin {
     /// The configuration as it is written, read by [`decode::decode`].
@@ -82,6 +87,9 @@ pub trait Plugin {
     /// It goes into the container's namespace, so that must not be its own. (To find out costs more than reading the whole
     /// configuration, so IPAM plugins do not.)
     const ENTERS: bool;
+
+    /// What it needs of root's rights: an error names those that are missing. docs/security.md has them for each verb.
+    const NEEDS: &'static [Capability];
 
     /// Attaches a container.
     ///

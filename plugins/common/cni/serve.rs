@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::Plugin;
 use crate::attach::Attached;
 use crate::call::Call;
+use crate::capability::advised;
 use crate::decode::decode;
 use crate::delegate;
 use crate::env::{Env, Verb};
@@ -51,6 +52,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
+            let error = advised(error, P::NEEDS);
             let code = complain(spec_in(&head), &error);
             log.write(verb, &env, &head, Some(&error));
             hold::end();

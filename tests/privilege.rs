@@ -1,0 +1,178 @@
+//! What the programs need of root's rights, and what they leave to whom.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::lab::attach::Attach;
+use crate::lab::call::Call;
+use crate::lab::conf;
+use crate::lab::host::{Host, Pod};
+use crate::lab::lab_with;
+use crate::lab::world::Need;
+
+const OURS: &[Need] = &[Need::Ours("hostile")];
+const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
+
+fn conf_of(host: &Host, program: &str) -> Value {
+    let chained = |more: Value| {
+        let mut conf = json!({"cniVersion": "1.1.0", "name": "net-a", "type": program});
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        conf
+    };
+    let ports = json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]});
+    match program {
+        "portmap" => chained(json!({"runtimeConfig": ports})),
+        "firewall" => chained(json!({})),
+        "bandwidth" => chained(json!({"egressRate": 8_000_000, "egressBurst": 800_000})),
+        "tuning" => chained(json!({"mtu": 1400, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}})),
+        _ => {
+            let conf = conf::every(host).into_iter().find(|(name, _)| *name == program).unwrap().1;
+            let masquerades = ["bridge", "veth"].contains(&program);
+            if masquerades { conf::with(&conf, "/ipMasq", json!(true)) } else { conf }
+        }
+    }
+}
+
+/// The table of docs/security.md: program, and for each verb the capabilities that it needs.
+fn documented() -> Vec<(String, Vec<BTreeSet<String>>)> {
+    let page = include_str!("../docs/security.md");
+    let lines = page.lines().skip_while(|line| !line.starts_with("| program | ADD |")).skip(2);
+    let rows = lines.take_while(|line| line.starts_with('|')).map(|line| {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let program = cells.next().unwrap().trim_matches('`').to_owned();
+        let sets =
+            cells.map(|cell| cell.split(", ").filter(|word| *word != "-").map(str::to_owned).collect());
+        (program, sets.collect())
+    });
+    rows.collect()
+}
+
+/// The same call by root without all rights but these.
+fn with(capabilities: &BTreeSet<String>, call: Call) -> Call {
+    let named: String = capabilities.iter().map(|it| format!(",+{}", it.to_lowercase())).collect();
+    call.under(&["setpriv", "--inh-caps=-all", &format!("--bounding-set=-all{named}")])
+}
+
+struct Tried<'h> {
+    web: Attach<'h>,
+    prev: Option<Value>,
+}
+
+impl Tried<'_> {
+    fn call(&self, verb: &str, result: &Value) -> Call {
+        match verb {
+            "CHECK" => self.web.call_with(verb, result),
+            "GC" => {
+                let nobody = conf::with(self.web.configuration(), "/cni.dev~1valid-attachments", json!([]));
+                self.web.conf(nobody).host_call(verb)
+            }
+            "STATUS" => self.web.host_call(verb),
+            _ => {
+                self.prev.as_ref().map_or_else(|| self.web.call(verb), |prev| self.web.call_with(verb, prev))
+            }
+        }
+    }
+}
+
+fn needs_exactly(host: &Host, tried: &Tried<'_>, verb: &str, needs: &BTreeSet<String>) {
+    let program = tried.web.program();
+    let added = || if verb == "ADD" { Value::Null } else { tried.call("ADD", &Value::Null).run().result() };
+    let result = added();
+    let before = (verb == "ADD" && !needs.is_empty()).then(|| host.snapshot());
+    for lacking in needs {
+        let less = needs.iter().filter(|it| *it != lacking).cloned().collect();
+        let refused = with(&less, tried.call(verb, &result)).run();
+        refused.fails_somehow().names(&[&format!("CAP_{lacking}")]);
+    }
+    if let Some(before) = before {
+        before.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+    }
+    let result = if verb == "ADD" {
+        result
+    } else {
+        tried.call("DEL", &result).run().silent();
+        added()
+    };
+    let done = with(needs, tried.call(verb, &result)).run();
+    assert!(done.succeeded(), "{program} {verb} needs more than {needs:?}\n{done}");
+    tried.call("DEL", &result).run().silent();
+}
+
+#[test]
+fn each_verb_needs_what_is_documented_and_without_one_of_it_says_which() {
+    lab_with(OURS, |host| {
+        let table = documented();
+        assert_eq!(table.len(), 9, "{table:?}");
+        for (program, sets) in table {
+            let pod = host.pod();
+            let conf = conf_of(host, &program);
+            let bridge = host.attach("bridge", conf::bridge(host), &pod);
+            let is_chained = ["portmap", "firewall", "bandwidth", "tuning"].contains(&&*program);
+            let prev = is_chained.then(|| bridge.add().result());
+            let tried = Tried { web: host.attach(&program, conf, &pod), prev };
+            for (verb, needs) in VERBS.into_iter().zip(&sets) {
+                needs_exactly(host, &tried, verb, needs);
+            }
+            if is_chained {
+                bridge.del().silent();
+            }
+        }
+    });
+}
+
+/// Everything below these folders, with its mode.
+fn modes(folder: &Path, found: &mut Vec<(String, u32, bool)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let about = fs::symlink_metadata(entry.path()).unwrap();
+        assert_eq!(about.uid(), 0, "{}", entry.path().display());
+        found.push((entry.path().display().to_string(), about.permissions().mode() & 0o7777, about.is_dir()));
+        if about.is_dir() {
+            modes(&entry.path(), found);
+        }
+    }
+}
+
+fn whole(host: &Host, pod: &Pod, mask: &str) {
+    let plugins: Vec<Value> =
+        ["bridge", "tuning", "bandwidth", "firewall", "portmap"].map(|program| conf_of(host, program)).into();
+    let list = json!({"cniVersion": "1.1.0", "name": "net-a", "plugins": plugins});
+    fs::create_dir_all("/run/lab/conf").unwrap();
+    fs::write("/run/lab/conf/10-a.conflist", list.to_string()).unwrap();
+    let script = format!("umask {mask}; exec {} add net-a {}", host.program("cnitool").display(), pod.path());
+    let add = Call::of("/bin/sh", &["-c", &script]).env("NETCONFPATH", "/run/lab/conf");
+    let add = add.env("CNI_PATH", host.bin()).env("JACKFIELD_LOG", "/run/jackfield.log").run();
+    assert!(add.succeeded(), "{add}");
+}
+
+/// Who can open a folder of ours could lock it and keep us waiting for ever; who can write to a file of ours tells us lies.
+#[test]
+fn whatever_the_mask_nobody_else_writes_to_what_is_ours_or_looks_into_what_is_ours_alone() {
+    lab_with(OURS, |host| {
+        for mask in ["0000", "0022", "0777"] {
+            let pod = host.pod();
+            whole(host, &pod, mask);
+            let mut found = Vec::new();
+            for folder in ["/run", "/var/lib"] {
+                modes(Path::new(folder), &mut found);
+            }
+            found.retain(|(path, ..)| {
+                !["/run/netns", "/run/lab", "/run/xtables"].iter().any(|it| path.starts_with(it))
+            });
+            assert!(found.len() > 15, "{found:?}");
+            for (path, mode, is_folder) in &found {
+                assert_eq!(mode & 0o022, 0, "{path} has the mode {mode:o} by umask {mask}");
+                assert_eq!(mode & 0o600, 0o600, "{path} has the mode {mode:o} by umask {mask}");
+                assert!(*is_folder || mode & 0o007 == 0, "{path} has the mode {mode:o} by umask {mask}");
+                let is_alone = path.starts_with("/run/jackfield") || path.starts_with("/run/cni");
+                assert!(!is_alone || mode & 0o077 == 0, "{path} has the mode {mode:o} by umask {mask}");
+            }
+            pod.delete();
+            host.sh("find /run/jackfield* /run/leases /run/cni /var/lib/cni -delete; ip link del br0");
+            host.try_sh("nft flush ruleset");
+        }
+    });
+}
