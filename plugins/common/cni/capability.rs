@@ -49,7 +49,7 @@ pub(crate) fn advised(error: Error, needs: &[Capability]) -> Error {
     }
 }
 
-/// `CapEff:	000001ffffffffff` (proc_pid_status(5)).
+/// The line `CapEff` and its hexadecimal number (proc_pid_status(5)).
 fn effective(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
