@@ -25,7 +25,7 @@ use crate::lab::host::{Host, Pod};
 use crate::lab::lab_with;
 use crate::lab::world::{self, Need};
 
-const OURS: &[Need] = &[Need::Ours("crash-anywhere")];
+const OURS: &[Need] = &[Need::Ours("crash-anywhere"), Need::Static];
 
 /// All kills of these calls.
 fn kills(all: &[Asked]) -> Vec<Case> {

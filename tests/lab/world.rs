@@ -49,6 +49,8 @@ pub enum Need {
     IptablesLegacy,
     /// A program that the lab itself can do without, such as a container runtime.
     Program(&'static str),
+    /// Programs that need no loader, such as `make` builds: of those that have one the beginning is the loader's.
+    Static,
     /// A kernel that can do this.
     Has(Feature),
     /// A kernel that cannot.
@@ -94,6 +96,8 @@ impl Need {
             Need::IptablesLegacy => no_iptables_legacy(),
             Need::Program(name) if is_installed(name) => None,
             Need::Program(name) => Some(format!("needs {name}, which is not installed here")),
+            Need::Static if cfg!(target_env = "musl") => None,
+            Need::Static => Some("needs static programs (make test has them)".into()),
             Need::Has(feature) if feature.is_here() => None,
             Need::Has(feature) => {
                 // The second kernel is there for what this one may lack.
