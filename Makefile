@@ -87,8 +87,8 @@ test-root: build-all packages firewalld
 # system call, and an emulated machine takes too long for that); inside the newer one those that depend on what a kernel has.
 # JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
-PROTOCOL_TESTS := bad_bytes:: bad_input:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
-                  log:: result:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
+PROTOCOL_TESTS := bad_bytes:: bad_input:: burst:: capability:: chain:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
+                  log:: pairs:: result:: status:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
                   $(addprefix netns::,advice batch commands delete differences each everywhere graph list monitor others pictures processes terminal)
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
