@@ -36,6 +36,9 @@ fn a_result_is_remembered_in_libcnis_form() {
         );
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&tool.record()), mode(tool.record().parent().unwrap())), (0o600, 0o700));
+        // Killed while it wrote, an ADD leaves what it had.
+        let name = tool.record().file_name().unwrap().to_str().unwrap().to_owned();
+        fs::write(tool.record().with_file_name(format!(".{name}.new")), "{").unwrap();
         tool.run("del").silent();
         assert_eq!(fs::read_dir("/var/lib/cni/results").unwrap().count(), 0);
     });

@@ -106,7 +106,7 @@ impl Cache {
             let taken = format!("{} already stands for {other}", path.display());
             return Err(Error::new(Code::IO, taken));
         }
-        let fresh = path.with_file_name(format!(".{}.new", file_name(&record.attachment)));
+        let fresh = self.fresh(&record.attachment);
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(self.results())?;
             let mut file = files::anew(&fresh)?;
@@ -129,10 +129,11 @@ impl Cache {
         if self.other_owner(of).is_some() {
             return Ok(());
         }
-        match fs::remove_file(&path) {
+        // Whoever died while he wrote has left what he had.
+        [self.fresh(of), path].iter().try_for_each(|path| match fs::remove_file(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer.or_fail(Code::IO, || format!("remove {}", path.display())),
-        }
+        })
     }
 
     /// Every attachment of a network, in the order of the files' names. Torn and foreign files are passed over.
@@ -191,6 +192,11 @@ impl Cache {
 
     fn file(&self, of: &Attachment) -> PathBuf {
         self.results().join(file_name(of))
+    }
+
+    /// Where a record is written before it is put in the place of the older one.
+    fn fresh(&self, of: &Attachment) -> PathBuf {
+        self.results().join(format!(".{}.new", file_name(of)))
     }
 }
 
