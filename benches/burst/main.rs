@@ -20,6 +20,8 @@ mod chart;
 #[allow(dead_code, reason = "the other benches' rows are of costs of single calls")]
 #[path = "../side_by_side/figures.rs"]
 mod figures;
+#[path = "../node.rs"]
+mod node;
 #[allow(dead_code, reason = "the same")]
 #[path = "../side_by_side/orphans.rs"]
 mod orphans;
@@ -36,7 +38,8 @@ use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
 
-use pod::{Candidate, Pod, Work};
+use node::{Candidate, Pod};
+use pod::Work;
 use table::Table;
 use turn::{Turn, Turned};
 use weigh::{output, tool};

@@ -1,45 +1,17 @@
 //! A container, and how its plugin is asked (CNI spec 1.0.0, section 3).
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::weigh::{GO_PLUGINS, tool};
-
-/// Where the Go plugins look for iptables.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Candidate {
-    Ours,
-    /// Debian's package containernetworking-plugins.
-    Go,
-}
+use crate::node::{Candidate, PATH, Pod, Verb};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
     Bridge,
     Masquerade,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verb {
-    Add,
-    Del,
-}
-
-impl Verb {
-    pub(crate) const ALL: [Verb; 2] = [Verb::Add, Verb::Del];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Verb::Add => "ADD",
-            Verb::Del => "DEL",
-        }
-    }
 }
 
 impl Work {
@@ -61,8 +33,6 @@ impl Work {
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Candidate; 2] = [Candidate::Ours, Candidate::Go];
-
     pub(crate) fn title(self, work: Work) -> &'static str {
         match (self, work) {
             (Candidate::Ours, _) => "Jackfield",
@@ -70,48 +40,9 @@ impl Candidate {
             (Candidate::Go, Work::Masquerade) => "Go plugins, iptables",
         }
     }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Candidate::Ours => "ours",
-            Candidate::Go => "go",
-        }
-    }
-
-    /// The namespace that is this candidate's host.
-    pub(crate) fn node(self) -> String {
-        format!("node-{}", self.name())
-    }
-
-    fn folder(self) -> PathBuf {
-        match self {
-            Candidate::Ours => {
-                Path::new(env!("CARGO_BIN_EXE_bridge")).parent().unwrap_or(Path::new("/")).into()
-            }
-            Candidate::Go => GO_PLUGINS.into(),
-        }
-    }
-}
-
-pub(crate) struct Pod {
-    candidate: Candidate,
-    number: u16,
 }
 
 impl Pod {
-    pub(crate) fn new(candidate: Candidate, number: u16) -> Pod {
-        Pod { candidate, number }
-    }
-
-    fn name(&self) -> String {
-        format!("{}{}", self.candidate.name(), self.number)
-    }
-
-    /// Its namespace.
-    pub(crate) fn make(&self) -> Result<()> {
-        tool("ip", &format!("netns add {}", self.name())).map(drop)
-    }
-
     fn question(&self) -> String {
         format!("/run/{}.stdin", self.name())
     }

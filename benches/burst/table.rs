@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::Result;
 use crate::chart::Chart;
 use crate::figures::machine;
-use crate::pod::{Candidate, Verb, Work};
+use crate::node::{Candidate, Verb};
+use crate::pod::Work;
 use crate::turn::{Turn, Turned};
 
 type Key = (Work, Verb, usize, Candidate);
@@ -22,7 +23,7 @@ impl Table {
     }
 
     pub(crate) fn note(&mut self, turn: Turn, turned: Vec<Turned>) {
-        for (verb, turned) in Verb::ALL.into_iter().zip(turned) {
+        for (verb, turned) in [Verb::Add, Verb::Del].into_iter().zip(turned) {
             self.rows.insert((turn.work, verb, turn.workers, turn.candidate), turned);
         }
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::pod::{Candidate, Pod, Verb, Work};
+use crate::node::{Candidate, Pod, Verb};
+use crate::pod::Work;
 use crate::{REST, Result, orphans};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +55,7 @@ impl Turn {
         orphans::adopt()?;
         let pods: Vec<Pod> = (0..self.count).map(|number| Pod::new(self.candidate, number)).collect();
         let mut results: Vec<Option<Value>> = vec![None; pods.len()];
-        for verb in Verb::ALL {
+        for verb in [Verb::Add, Verb::Del] {
             for (pod, prev) in pods.iter().zip(&mut results) {
                 pod.prepare(self.work, prev.take())?;
             }

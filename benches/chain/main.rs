@@ -17,6 +17,8 @@
 
 #[path = "../side_by_side/figures.rs"]
 mod figures;
+#[path = "../node.rs"]
+mod node;
 #[path = "../side_by_side/orphans.rs"]
 mod orphans;
 mod pod;
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use pod::{Candidate, Pod, Verb};
+use node::{Candidate, Pod, Verb};
 use table::Table;
 use weigh::tool;
 

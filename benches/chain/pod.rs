@@ -1,93 +1,28 @@
 //! A pod, and how its plugins are asked, as a runtime would (CNI spec 1.0.0, section 3).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
 use crate::Result;
-use crate::weigh::{self, Cost, GO_PLUGINS, Invocation, tool};
-
-/// Where the Go plugins look for iptables.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::node::{Candidate, PATH, Pod, Verb};
+use crate::weigh::{self, Cost, Invocation};
 
 /// The plugins, in the order of ADD.
 pub(crate) const CHAIN: [&str; 4] = ["bridge", "portmap", "firewall", "bandwidth"];
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Candidate {
-    Ours,
-    /// Debian's package containernetworking-plugins.
-    Go,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verb {
-    Add,
-    Del,
-}
-
-impl Verb {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Verb::Add => "ADD",
-            Verb::Del => "DEL",
-        }
-    }
-}
-
 impl Candidate {
-    pub(crate) const ALL: [Candidate; 2] = [Candidate::Ours, Candidate::Go];
-
     pub(crate) fn title(self) -> &'static str {
         match self {
             Candidate::Ours => "Jackfield",
             Candidate::Go => "Go plugins, iptables",
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Candidate::Ours => "ours",
-            Candidate::Go => "go",
-        }
-    }
-
-    /// The namespace that is this candidate's host: nobody's rules and links are in another's way.
-    pub(crate) fn node(self) -> String {
-        format!("node-{}", self.name())
-    }
-
-    fn folder(self) -> PathBuf {
-        match self {
-            Candidate::Ours => {
-                Path::new(env!("CARGO_BIN_EXE_bridge")).parent().unwrap_or(Path::new("/")).into()
-            }
-            Candidate::Go => GO_PLUGINS.into(),
-        }
-    }
-}
-
-pub(crate) struct Pod {
-    candidate: Candidate,
-    number: u16,
 }
 
 impl Pod {
-    pub(crate) fn new(candidate: Candidate, number: u16) -> Pod {
-        Pod { candidate, number }
-    }
-
-    fn name(&self) -> String {
-        format!("{}{}", self.candidate.name(), self.number)
-    }
-
-    /// Its namespace.
-    pub(crate) fn make(&self) -> Result<()> {
-        tool("ip", &format!("netns add {}", self.name())).map(drop)
-    }
-
     /// Runs its whole chain, and says what each plugin took, in the order in which they ran.
     pub(crate) fn weigh(&self, scale: &Path, verb: Verb) -> Result<Vec<(&'static str, Cost)>> {
         let kept = format!("/run/{}.result", self.name());

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::figures::{Row, machine};
+use crate::node::{Candidate, Verb};
 use crate::orphans::Rest;
-use crate::pod::{CHAIN, Candidate, Verb};
+use crate::pod::CHAIN;
 use crate::weigh::Cost;
 
 type Key = (Verb, u16, Candidate);
