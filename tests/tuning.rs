@@ -8,7 +8,7 @@ use crate::lab::attach::Attach;
 use crate::lab::call::Call;
 use crate::lab::host::{Host, Pod};
 use crate::lab::world::Need;
-use crate::lab::{lab, lab_with};
+use crate::lab::{conf, lab, lab_with};
 
 const OURS: &[Need] = &[Need::Ours("tuning-undone")];
 const MAC: &str = "c2:11:22:33:44:55";
@@ -86,6 +86,31 @@ fn everything_is_tuned_told_checked_and_put_back() {
         before.1.same_as(&pod.snapshot(), &[]);
         assert!(host.snapshot().below("file/run/cni").is_empty());
         tuning.del_with(&result).silent();
+    });
+}
+
+#[test]
+fn an_mtu_below_that_of_ipv6_is_refused_behind_ipv6_addresses() {
+    lab(|host| {
+        let pod = host.pod();
+        let web = host.attach("bridge", conf::bridge(host), &pod);
+        let prev = web.add().result();
+        let before = (host.snapshot(), pod.snapshot());
+        let tuned = tuning(host, &pod, json!({"mtu": 1279}));
+        let answer = tuned.call_with("ADD", &prev).run();
+        let ours = || {
+            answer.fails(7).names(&["mtu 1279", "1280", "fd00:9::2/64"]);
+            before.0.same_as(&host.snapshot(), &[]);
+            before.1.same_as(&pod.snapshot(), &[]);
+        };
+        // They answer with success, and the kernel takes the addresses away.
+        host.differs("mtu-checked", ours, || assert_eq!(pod.addresses("eth0"), ["10.9.0.2/24"]));
+        tuned.del_with(&prev).silent();
+        let least = tuning(host, &pod, json!({"mtu": 1280}));
+        let result = least.call_with("ADD", &prev).run().result();
+        assert_eq!(pod.addresses("eth0").contains(&"fd00:9::2/64".to_owned()), !host.is_reference());
+        least.del_with(&result).silent();
+        web.del_with(&prev).silent();
     });
 }
 

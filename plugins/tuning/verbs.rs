@@ -16,6 +16,7 @@ use linux::rtnl::{Request, Rtnl};
 use linux::sysctl;
 
 use crate::attachment::host_end::open_netns;
+use crate::attachment::mtu;
 use crate::tuning::allowlist;
 use crate::tuning::backup::{self, Backup, Before};
 use crate::tuning::conf::{Conf, LinkChanges, Raw};
@@ -30,6 +31,8 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw, &add.call, ifname.as_str())?;
     allowlist::permit(&conf.sysctls)?;
     let Some(prev) = add.prev.clone() else { return Err(Error::config("Required prevResult missing")) };
+    // The kernel would take all of IPv6 away from the link, and give nothing back for a larger MTU.
+    mtu::carries(conf.link.mtu, &prev)?;
     if conf.sysctls.is_empty() && conf.link.is_empty() {
         // As podman's networks have it.
         return attach(|_| Ok(prev));
