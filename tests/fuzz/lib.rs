@@ -1,13 +1,15 @@
-//! Bad bytes: seeds, and what becomes of them when they are changed at random (docs/fuzzing.md).
+//! Bad bytes: seeds, and what becomes of them when they are changed, place by place and at random (docs/fuzzing.md).
 //!
 //! Each library has a module `hostile` with its targets: functions from bytes that anybody may have written to nothing, which
-//! panic where a promise is broken. Two drive them. Here, in ordinary tests: every seed, and then a fixed number of changed
-//! ones, always the same. In `tests/fuzz/guided`: libFuzzer, for as long as one likes, led by which code is reached.
+//! panic where a promise is broken. Two drive them. Here, in ordinary tests: every seed, every value of it replaced ([`every`]), and
+//! then a fixed number of changed ones, always the same. In `tests/fuzz/guided`: libFuzzer, for as long as one likes, led by which code is reached.
 
 #![allow(clippy::indexing_slicing, reason = "whoever tests may fail, and each index is below a length")]
 
+pub mod every;
 pub mod mutation;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
@@ -25,12 +27,16 @@ const FEWEST: usize = 4000;
 /// Multiplies the runs: for an evening without libFuzzer.
 pub const RUNS: &str = "JACKFIELD_FUZZ_RUNS";
 
-/// Gives a target its seeds, and then changed ones. An input that breaks it is printed, ready to become a seed.
+/// Gives a target its seeds, each of their values replaced, and then others at random. An input that breaks it is printed, ready to become a seed.
 pub fn attack(target: &str, on: impl Fn(&[u8])) {
     let seeds = seeds(target);
     assert!(!seeds.is_empty(), "{target} has no seeds in {}", folder(target).display());
     for seed in &seeds {
         once(target, seed, &on);
+    }
+    let mut known = BTreeSet::new();
+    for changed in seeds.iter().flat_map(|seed| every::changes(seed, &mut known)) {
+        once(target, &changed, &on);
     }
     let mut mutation = Mutation::of(target, words());
     for round in 0..(seeds.len() * EACH).max(FEWEST) * times() {

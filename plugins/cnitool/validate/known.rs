@@ -130,6 +130,10 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use fuzz::every;
+
     use super::*;
 
     #[test]
@@ -141,6 +145,20 @@ mod tests {
         assert_eq!(named("portmap").unwrap().capabilities(), ["portMappings"]);
         assert_eq!(named("host-local").unwrap().capabilities(), ["ipRanges", "ips"]);
         assert!(paths("loopback").is_empty());
+    }
+
+    /// What takes its place then is anything (tests/fuzz/every.rs).
+    #[test]
+    fn every_key_of_every_plugin_stands_in_a_seed_of_the_attack_on_it() {
+        let mut missing = Vec::new();
+        for known in OURS.iter().filter(|known| known.name != "ptp") {
+            let seeds = fuzz::seeds(known.name);
+            let places: BTreeSet<String> =
+                seeds.iter().flat_map(|seed| every::places(seed)).map(|place| place.path).collect();
+            let lacks = known.paths().into_iter().filter(|path| !places.contains(path));
+            missing.extend(lacks.map(|path| format!("{}: {path}", known.name)));
+        }
+        assert_eq!(missing, [""; 0]);
     }
 
     #[test]
