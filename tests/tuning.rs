@@ -13,10 +13,11 @@ use crate::lab::{conf, lab, lab_with};
 const OURS: &[Need] = &[Need::Ours("tuning-undone")];
 const MAC: &str = "c2:11:22:33:44:55";
 
-/// A pod with an `eth0` that an earlier plugin has made.
+/// A pod with an `eth0` that an earlier plugin has made. No address comes to it by itself, whenever that would be.
 fn tuned(host: &Host) -> Pod {
     let pod = host.pod();
-    pod.sh("ip link add eth0 address 02:00:00:00:00:07 type veth peer name other; ip link set eth0 up; ip link set other up");
+    pod.sh("ip link add eth0 address 02:00:00:00:00:07 type veth peer name other
+        for link in eth0 other; do ip link set $link addrgenmode none up; done");
     pod
 }
 
