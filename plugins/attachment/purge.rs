@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use cni::call::Owner;
-use cni::error::{Faults, OrFail, Result};
+use cni::error::{Error, Faults, OrFail, Result};
 use linux::error::Result as Answer;
 use linux::nft::batch::Batch;
 use linux::nft::datatype;
@@ -40,8 +40,12 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
     let _turn = has_records.then(|| faults.note(again::turn_to_end()));
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         for table in TABLES {
-            let gone = sweep(&nft, &host, table, rehearse).doing(|| format!("purge table {table}"));
-            let gone = faults.note(gone).unwrap_or_default();
+            let doing = || format!("purge table {table}");
+            let swept = faults.note(sweep(&nft, &host, table, rehearse).doing(doing));
+            let Swept { gone, unknown } = swept.unwrap_or_default();
+            for fault in unknown {
+                faults.note(Err::<(), _>(fault).doing(doing));
+            }
             gone.iter().for_each(|line| tell(line));
             if table == ruleset::TABLE {
                 let goes = gone.iter().any(|line| *line == format!("table {table}"));
@@ -118,7 +122,7 @@ fn goes_on(host: &Rtnl, owner: &Owner) -> Result<bool> {
 
 fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
     let is_stale = || lives(host, &leftover.owner).map(|lives| !lives);
-    let record = leftover.record();
+    let record = leftover.record()?;
     let whose = record.as_ref().map(|record| format!(" of {}", record.attachment)).unwrap_or_default();
     let line = format!("record {}{whose}", leftover.file.display());
     if rehearse {
@@ -159,19 +163,32 @@ struct Contents {
     attached: Vec<(Set, Element)>,
     /// How many other elements stay.
     staying: usize,
+    /// Owners who could not be looked up; what belongs to them stays.
+    unknown: Vec<Error>,
+}
+
+/// What became of a table.
+#[derive(Default)]
+struct Swept {
+    /// A line for each thing that is gone.
+    gone: Vec<String>,
+    /// Why other things are not.
+    unknown: Vec<Error>,
 }
 
 /// Removes what is stale in a table, the chains that nothing leads to any more, and the table itself if nothing is left in it
-/// for anybody. Returns a line for each.
-fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Vec<String>> {
-    let mut lines = Vec::new();
+/// for anybody.
+fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Swept> {
+    let mut swept = Swept::default();
     nft.settle(|| {
-        lines.clear();
+        swept = Swept::default();
         let mut batch = Batch::new();
         if nft.table(table)?.is_none() {
             return Ok(batch);
         }
-        let contents = Contents::of(nft, host, table)?;
+        let mut contents = Contents::of(nft, host, table)?;
+        swept.unknown.append(&mut contents.unknown);
+        let lines = &mut swept.gone;
         for (set, elements) in &contents.stale {
             batch.delete_elements(table, &set.name, elements.iter().map(|element| element.key.as_slice()));
             lines.extend(elements.iter().map(|element| told(table, set, element)));
@@ -193,12 +210,13 @@ fn sweep(nft: &Nft, host: &Rtnl, table: Table<'_>, rehearse: bool) -> Answer<Vec
         }
         Ok(if rehearse { Batch::new() } else { batch })
     })?;
-    Ok(lines)
+    Ok(swept)
 }
 
 impl Contents {
     fn of(nft: &Nft, host: &Rtnl, table: Table<'_>) -> Answer<Contents> {
-        let mut contents = Contents { stale: Vec::new(), attached: Vec::new(), staying: 0 };
+        let (stale, attached, unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let mut contents = Contents { stale, attached, staying: 0, unknown };
         let mut known: BTreeMap<Owner, bool> = BTreeMap::new();
         for set in nft.sets(table)? {
             let mut stale = Vec::new();
@@ -207,14 +225,16 @@ impl Contents {
                     contents.attached.push((set.clone(), element));
                     continue;
                 }
-                // What cannot be looked up lives.
-                let mut goes = |mark: &Mark| {
-                    let owner = mark.owner();
-                    *known
-                        .entry(owner.clone())
-                        .or_insert_with(|| lives(host, owner).is_ok_and(|lives| !lives))
+                let mut stays = |mark: Mark| {
+                    *known.entry(mark.owner().clone()).or_insert_with(|| {
+                        let doing = || format!("look up whether {} lives", whose(&element));
+                        lives(host, mark.owner()).doing(doing).unwrap_or_else(|fault| {
+                            contents.unknown.push(fault);
+                            true
+                        })
+                    })
                 };
-                match ruleset::mark(&element).is_some_and(|mark| goes(&mark)) {
+                match ruleset::mark(&element).is_some_and(|mark| !stays(mark)) {
                     true => stale.push(element),
                     false => contents.staying += 1,
                 }
@@ -227,10 +247,14 @@ impl Contents {
 
 /// `element 10.9.0.2 of map masquerade1_ip of table inet jackfield: …`, with what its comment says for people.
 fn told(table: Table<'_>, set: &Set, element: &Element) -> String {
-    let comment = element.comment.as_deref().unwrap_or_default();
-    let whose = comment.split_once(' ').map(|(_, whose)| whose).unwrap_or_default();
     let key = datatype::text(&set.key, &element.key);
-    format!("element {key} of {} in table {table} ({whose})", set.name)
+    format!("element {key} of {} in table {table} ({})", set.name, whose(element))
+}
+
+/// What an element's comment says for people.
+fn whose(element: &Element) -> &str {
+    let comment = element.comment.as_deref().unwrap_or_default();
+    comment.split_once(' ').map(|(_, whose)| whose).unwrap_or_default()
 }
 
 /// Our chains that the kernel does not call, and that nothing but these elements leads to. The kernel counts a chain's rules

@@ -35,14 +35,14 @@ pub(super) fn restore(path: &[PathBuf], rehearse: bool, mut tell: impl FnMut(&st
 fn restore_one(host: &Rtnl, path: &[PathBuf], leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
     let _turn = again::turn_to_restore()?;
     // Shared, as by whoever tidies up: an ADD that meets us waits.
-    let Ok(held) = leftover.open() else { return Ok(None) };
+    let Some(held) = leftover.open()? else { return Ok(None) };
     let Some(plugin) = leftover.plugin() else { return Ok(None) };
     if leftover::is_held(held.try_lock_shared())? || !purge::lives(host, &leftover.owner)? {
         return Ok(None);
     }
     let doing = || format!("failed to restore the rules in {}", leftover.file.display());
     let record =
-        leftover.record().ok_or_else(|| Error::internal("the record cannot be read")).doing(doing)?;
+        leftover.record()?.ok_or_else(|| Error::internal("the record cannot be read")).doing(doing)?;
     let whose = format!("{plugin} {}", record.attachment);
     let doing = || format!("failed to restore {whose}");
     let has_rules = match leftover.again()? {

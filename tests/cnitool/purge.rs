@@ -1,5 +1,7 @@
 //! `cnitool purge`: what no host end owns any more.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::program;
@@ -109,6 +111,31 @@ fn records_are_known_by_their_names() {
         assert_eq!(told, expected.map(|name| format!("removed record {folder}/{name}\n")).concat());
         assert_eq!(host.sh(&format!("ls {folder}")), format!("{own}notes.txt\n"));
         living.check(&result).silent();
+    });
+}
+
+/// Who cannot be looked up may live: what belongs to them stays, the rest goes, and it is said.
+#[test]
+fn whoever_cannot_be_looked_up_is_named_and_loses_nothing_and_all_others_go() {
+    lab_with(OURS, |host| {
+        let [red, blue] = ["red", "blue"].map(|name| host.pod_named(name));
+        let [(dead, _), (unknown, _)] = [&red, &blue].map(|pod| attach(host, pod));
+        [&red, &blue].iter().for_each(|pod| unlink(pod));
+        let records = host.sh("ls /run/jackfield/attachments/*.bridge");
+        let of_blue =
+            records.lines().find(|file| fs::read_to_string(file).unwrap().contains("blue")).unwrap();
+        let elements = || host.sh("nft list map inet jackfield masquerade1_ip");
+        for errno in ["EMFILE", "ENOMEM", "EIO"] {
+            let inject = format!("inject=open,openat:error={errno}");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", of_blue, "-e", &inject];
+            let told = Call::of(program(host), &["purge"]).under(&strace).run();
+            let why = ["net-a eth0 blue lives", "read the record", of_blue];
+            assert!(!told.succeeded() && why.iter().all(|words| told.stderr().contains(words)), "{told}");
+            assert!(!elements().contains("red") && elements().contains("blue"), "{errno}: {}", elements());
+        }
+        purge(host, &[]);
+        assert_eq!(host.sh("nft list ruleset; ls /run/jackfield/attachments"), "");
+        [dead, unknown].iter().for_each(|it| it.del().silent());
     });
 }
 

@@ -1,6 +1,7 @@
 //! Records that somebody who knows no network looks at: does an ADD hold one, and may it go?
 
 use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 
-use super::{FOLDER, Record, read};
+use super::{FOLDER, Record, understood};
 use crate::attachment::life::Life;
 use crate::attachment::whole;
 
@@ -46,11 +47,12 @@ pub fn all() -> Result<Vec<Leftover>> {
 /// Is an ADD of this owner under way? It holds its record's lock from before its first claim until it has answered.
 ///
 /// # Errors
-/// What the file system says.
+/// What the file system says: a record that cannot be opened for want of memory, say, may be held all the same.
 pub fn is_under_way(owner: &Owner) -> Result<bool> {
-    let own = all()?.into_iter().filter(|record| record.owner == *owner);
-    for file in own.filter_map(|record| record.open().ok()) {
-        if is_held(file.try_lock_shared())? {
+    for record in all()?.into_iter().filter(|record| record.owner == *owner) {
+        if let Some(file) = record.open()?
+            && is_held(file.try_lock_shared())?
+        {
             return Ok(true);
         }
     }
@@ -74,22 +76,37 @@ pub fn is_held(tried: Result<(), TryLockError>) -> Result<bool> {
 /// # Errors
 /// What the file system says.
 pub fn lives_of(owner: &Owner) -> Result<Vec<Life>> {
-    let own = all()?.into_iter().filter(|record| record.owner == *owner);
-    Ok(own.filter_map(|record| record.record()?.life).collect())
+    let mut lives = Vec::new();
+    for record in all()?.into_iter().filter(|record| record.owner == *owner) {
+        lives.extend(record.record()?.and_then(|record| record.life));
+    }
+    Ok(lives)
 }
 
 impl Leftover {
-    /// Opens it, for its lock.
+    /// Opens it, for its lock; `None` if it is gone, or no file of ours, which nobody holds.
     ///
     /// # Errors
-    /// What the file system says; it is no file of ours.
-    pub fn open(&self) -> std::io::Result<File> {
-        files::open(&self.file, File::options().read(true))
+    /// What the file system says.
+    pub fn open(&self) -> Result<Option<File>> {
+        self.unless_strange(files::open(&self.file, File::options().read(true)))
     }
 
-    /// What it says, if that can be read.
-    pub fn record(&self) -> Option<Record> {
-        read(&self.file).ok().flatten()
+    /// What it says; `None` if it is gone, or says what is no record.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let text = self.unless_strange(files::read(&self.file))?;
+        Ok(text.and_then(|text| understood(&text, &self.file).ok()))
+    }
+
+    /// What is no file of ours is told from what the kernel cannot do just now: only the latter has an error number.
+    fn unless_strange<T>(&self, opened: io::Result<T>) -> Result<Option<T>> {
+        match opened {
+            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error().is_none() => Ok(None),
+            opened => opened.map(Some).doing(|| format!("read the record {}", self.file.display())),
+        }
     }
 
     /// Removes the file if no ADD holds it and if `is_stale` says so while none can.
@@ -98,7 +115,7 @@ impl Leftover {
     /// Those of `is_stale`; what the file system says.
     pub fn remove_if(&self, is_stale: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
         let doing = || format!("remove the record {}", self.file.display());
-        let Ok(held) = self.open() else { return Ok(Outcome::Kept) };
+        let Some(held) = self.open()? else { return Ok(Outcome::Kept) };
         // Shared, so that an ADD that meets us knows that it may wait.
         if is_held(held.try_lock_shared()).doing(doing)? || !is_stale()? {
             return Ok(Outcome::Kept);
