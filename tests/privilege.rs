@@ -1,5 +1,7 @@
 //! What the programs need of root's rights, and what they leave to whom.
 
+mod tools;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -37,16 +39,23 @@ fn conf_of(host: &Host, program: &str) -> Value {
     }
 }
 
-/// The table of docs/security.md: program, and for each verb the capabilities that it needs.
-fn documented() -> Vec<(String, Vec<BTreeSet<String>>)> {
+/// The cells of that table of docs/security.md that begins so.
+fn rows(head: &str) -> Vec<Vec<String>> {
     let page = include_str!("../docs/security.md");
-    let lines = page.lines().skip_while(|line| !line.starts_with("| program | ADD |")).skip(2);
-    let rows = lines.take_while(|line| line.starts_with('|')).map(|line| {
-        let mut cells = line.trim_matches('|').split('|').map(str::trim);
-        let program = cells.next().unwrap().trim_matches('`').to_owned();
-        let sets =
-            cells.map(|cell| cell.split(", ").filter(|word| *word != "-").map(str::to_owned).collect());
-        (program, sets.collect())
+    let lines = page.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    lines.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+fn capabilities(cell: &str) -> BTreeSet<String> {
+    cell.split(", ").filter(|word| *word != "-").map(str::to_owned).collect()
+}
+
+/// Program, and for each verb the capabilities that it needs.
+fn documented() -> Vec<(String, Vec<BTreeSet<String>>)> {
+    let rows = rows("| program | ADD |").into_iter().map(|cells| {
+        let (program, sets) = cells.split_first().unwrap();
+        (program.trim_matches('`').to_owned(), sets.iter().map(|cell| capabilities(cell)).collect())
     });
     rows.collect()
 }

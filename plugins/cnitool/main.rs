@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use asked::Environment;
 use clap::ArgMatches;
+use cni::capability::{Capability, advised};
 use cni::conflist::{self, Runtime};
 use cni::error::{Code, OrFail, Result};
 use cni::files;
@@ -166,9 +167,10 @@ fn explain(typed: &ArgMatches, as_json: bool) -> Result<()> {
 /// Tells of each thing as it goes; what is told to nobody goes all the same.
 fn purge(rehearse: bool, as_json: bool) -> Result<()> {
     let deed = if rehearse { "would remove" } else { "removed" };
-    plugins::attachment::purge::purge(rehearse, |thing| {
+    let purged = plugins::attachment::purge::purge(rehearse, |thing| {
         say::deed(deed, thing, as_json);
-    })
+    });
+    purged.map_err(|error| advised(error, &[Capability::NetAdmin]))
 }
 
 /// Tells of each attachment whose rules are there again.
@@ -176,6 +178,7 @@ fn restore(rehearse: bool, as_json: bool) -> Result<()> {
     let deed = if rehearse { "would restore" } else { "restored" };
     let path = Environment::of_this_process()?.path;
     restore::restore(&path, rehearse, |whose| say::deed(deed, whose, as_json))
+        .map_err(|error| advised(error, &[Capability::NetAdmin]))
 }
 
 fn validate(typed: &ArgMatches, as_json: bool) -> Result<bool> {

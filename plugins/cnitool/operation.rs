@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use cni::call::Attachment;
+use cni::capability::{Capability, advised};
 use cni::conflist::list::List;
 use cni::conflist::{OnFailure, Request, Runtime, folder};
 use cni::env::Verb;
@@ -122,7 +123,8 @@ fn add(runtime: &Runtime, list: &List, request: &Request) -> Result<Box<RawValue
     let netns = netns.or_fail(Code::ENVIRONMENT, || format!("failed to open netns {:?}", request.netns))?;
     let link = netns.rtnl().and_then(|rtnl| rtnl.link_by_name(request.ifname.as_str()));
     // Whose an interface is that was there before nobody knows: an ADD that fails on it must not take it away.
-    let on_failure = match link.doing(|| format!("look for {} in {:?}", request.ifname, request.netns))? {
+    let link = link.doing(|| format!("look for {} in {:?}", request.ifname, request.netns));
+    let on_failure = match link.map_err(|error| advised(error, &[Capability::SysAdmin]))? {
         None => OnFailure::Delete,
         Some(_) => OnFailure::Leave,
     };

@@ -2,17 +2,27 @@
 
 use std::fs::read_to_string;
 
-/// A line for whoever was refused; nothing, if nothing is known that would help.
-pub(crate) fn advice() -> String {
-    match Caller::this() {
+use cni::capability::Capability;
+
+/// A line for whoever was refused what this capability is for; nothing, if nothing is known that would help.
+pub(crate) fn advice(needed: Capability) -> String {
+    match Caller::this(needed) {
         Caller::User => {
             let alone = own_world().unwrap_or_else(|why| why);
             format!("Note: this needs root, so try it with sudo. {alone}")
         }
         Caller::RootWithoutCapability => {
-            "Note: this root lacks the capability CAP_SYS_ADMIN, as root of a container does unless it \
-             was started with it (docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined)."
-                .into()
+            let name = needed.to_string();
+            let more = match needed {
+                // What such a profile keeps from a container is to mount.
+                Capability::SysAdmin => " --security-opt apparmor=unconfined",
+                Capability::NetAdmin | Capability::SysPtrace => "",
+            };
+            format!(
+                "Note: this root lacks the capability {name}, as root of a container does unless it was started with it \
+                 (docker run --cap-add {}{more}).",
+                name.trim_start_matches("CAP_")
+            )
         }
         Caller::RootOfUserNamespace => {
             "Note: this is root of a user namespace, and what belongs to the world outside it may not be \
@@ -23,14 +33,19 @@ pub(crate) fn advice() -> String {
     }
 }
 
+/// Whether this process lacks it.
+pub(crate) fn lacks(capability: Capability) -> bool {
+    matches!(Caller::this(capability), Caller::User | Caller::RootWithoutCapability)
+}
+
 /// Whether the kernel may let this process make and enter namespaces.
 pub(crate) fn may_make_namespaces() -> bool {
-    matches!(Caller::this(), Caller::Root | Caller::RootOfUserNamespace)
+    !lacks(Capability::SysAdmin)
 }
 
 /// Whether this process is root outside of all user namespaces.
 pub(crate) fn is_root() -> bool {
-    Caller::this() == Caller::Root
+    Caller::this(Capability::SysAdmin) == Caller::Root
 }
 
 /// How to do everything here without root.
@@ -61,24 +76,20 @@ enum Caller {
     Root,
 }
 
-/// The number of CAP_SYS_ADMIN (include/uapi/linux/capability.h).
-const SYS_ADMIN: u32 = 21;
-
 impl Caller {
-    fn this() -> Caller {
+    fn this(needed: Capability) -> Caller {
         let status = read_to_string("/proc/self/status").unwrap_or_default();
         let map = read_to_string("/proc/self/uid_map").unwrap_or_default();
-        Caller::of(&status, &map)
+        Caller::of(&status, &map, needed)
     }
 
     /// From `/proc/self/status` and `/proc/self/uid_map`.
-    fn of(status: &str, map: &str) -> Caller {
-        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        let is_root = field("Uid:").split_whitespace().nth(1) == Some("0");
-        let capabilities = u64::from_str_radix(field("CapEff:").trim(), 16).unwrap_or(u64::MAX);
+    fn of(status: &str, map: &str, needed: Capability) -> Caller {
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+        let is_root = uids.split_whitespace().nth(1) == Some("0");
         // The first user namespace maps everybody to himself (user_namespaces(7)).
         let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
-        match (capabilities >> SYS_ADMIN & 1 == 1, is_root, is_first) {
+        match (needed.is_held_by(status).unwrap_or(true), is_root, is_first) {
             (true, _, true) => Caller::Root,
             (true, _, false) => Caller::RootOfUserNamespace,
             (false, true, _) => Caller::RootWithoutCapability,
@@ -105,7 +116,8 @@ mod tests {
             (0, "00000000a80425fb", everybody, Caller::RootWithoutCapability),
             (0, "000001ffffffffff", one, Caller::RootOfUserNamespace),
         ] {
-            assert_eq!(Caller::of(&status(uid, capabilities), map), who, "{uid} {capabilities} {map}");
+            let found = Caller::of(&status(uid, capabilities), map, Capability::SysAdmin);
+            assert_eq!(found, who, "{uid} {capabilities} {map}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn batch(options: &Options, file: &OsStr) -> Result<(), Refusal> {
         if refusal.status == Status::Rejected || refusal.status == Status::Killed {
             return Err(refusal);
         }
-        complain(&refusal.message);
+        refusal.tell();
         complain(&format!("Command failed {}:{number}", file.display()));
         done = Err(Refusal::said());
         if !options.force {

@@ -40,6 +40,7 @@ mod text;
 
 mod sigpipe;
 
+use cni::capability::Capability;
 use cni::plain::plain_lines;
 use linux::named;
 use std::ffi::{OsStr, OsString};
@@ -97,8 +98,8 @@ struct Refusal {
     /// Empty if everything has been said already.
     message: String,
     status: Status,
-    /// The kernel said that the caller may not do this.
-    forbidden: bool,
+    /// The kernel said that the caller may not do this; with this capability he could, if it is only that.
+    forbidden: Option<Capability>,
 }
 
 /// The exit statuses of `ip netns`, which scripts look at.
@@ -130,19 +131,26 @@ impl From<Status> for ExitCode {
 impl Refusal {
     /// A deed failed, or a word is missing.
     fn failed(why: impl Display) -> Refusal {
-        Refusal { message: why.to_string(), status: Status::Failed, forbidden: false }
+        Refusal { message: why.to_string(), status: Status::Failed, forbidden: None }
     }
 
     /// The same, about names.
     fn by_name(why: named::Error) -> Refusal {
-        Refusal { forbidden: why.is_forbidden(), ..Refusal::failed(why) }
+        // Names are mounts. What needs another capability is to look at a process of somebody else's, in /proc.
+        let lacking = if why.is_denied() { Capability::SysPtrace } else { Capability::SysAdmin };
+        Refusal { forbidden: why.is_forbidden().then_some(lacking), ..Refusal::failed(why) }
+    }
+
+    /// The same, about what is asked of the kernel in a namespace, which needs this capability.
+    fn by_deed(why: linux::error::Error, needs: Capability) -> Refusal {
+        Refusal { forbidden: why.is_forbidden().then_some(needs), ..Refusal::failed(why) }
     }
 
     /// Says what is wrong, and what would help.
     fn tell(&self) {
         complain(&self.message);
-        if self.forbidden {
-            complain(&advice::advice());
+        if let Some(lacking) = self.forbidden {
+            complain(&advice::advice(lacking));
         }
     }
 
@@ -168,7 +176,8 @@ impl Refusal {
             (None, Some(errno)) => format!("RTNETLINK answers: {}", errno.desc()),
             (None, None) => why.to_string(),
         };
-        Refusal { status: Status::Refused, forbidden: why.is_forbidden(), ..Refusal::failed(message) }
+        let forbidden = why.is_forbidden().then_some(Capability::NetAdmin);
+        Refusal { status: Status::Refused, forbidden, ..Refusal::failed(message) }
     }
 
     /// An argument makes no sense.

@@ -4,6 +4,7 @@ use crate::progress::Progress;
 use crate::text::{shown, told};
 use crate::words::{Options, name};
 use crate::{Refusal, complain, show};
+use cni::capability::Capability;
 use linux::census::{Identity, census, command_of, namespace_of};
 use linux::named::{self, Change, Name};
 use linux::netns::NetNs;
@@ -32,13 +33,14 @@ pub(crate) fn add(_: &Options, words: &[OsString]) -> Result<(), Refusal> {
 /// Sets `lo` up in a namespace.
 pub(crate) fn set_loopback_up(name: &Name) -> Result<(), Refusal> {
     let namespace = NetNs::open(&name.file()).map_err(Refusal::failed)?;
-    set_lo_up(&namespace.rtnl().map_err(Refusal::failed)?)
+    let there = namespace.rtnl().map_err(|error| Refusal::by_deed(error, Capability::SysAdmin))?;
+    set_lo_up(&there)
 }
 
 /// Sets `lo` up, by a conversation about its namespace.
 pub(crate) fn set_lo_up(there: &Rtnl) -> Result<(), Refusal> {
     match there.link_by_name("lo").map_err(Refusal::failed)? {
-        Some(lo) => there.set_up(lo.index).map_err(Refusal::failed),
+        Some(lo) => there.set_up(lo.index).map_err(|error| Refusal::by_deed(error, Capability::NetAdmin)),
         None => Err(Refusal::failed("there is no lo")),
     }
 }
@@ -59,7 +61,7 @@ pub(crate) fn delete(options: &Options, words: &[OsString]) -> Result<(), Refusa
             Ok(()) => gone.extend(namespace.ok().map(|namespace| (name, namespace))),
             Err(fault) => {
                 complain(&fault);
-                done = Err(Refusal { forbidden: fault.is_forbidden(), ..Refusal::said() });
+                done = Err(Refusal { message: String::new(), ..Refusal::by_name(fault) });
             }
         }
     }

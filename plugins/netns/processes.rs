@@ -2,7 +2,8 @@
 
 use crate::text::told;
 use crate::words::{Options, name};
-use crate::{Refusal, number, show};
+use crate::{Refusal, advice, complain, number, show};
+use cni::capability::Capability;
 use linux::named::{self, Process};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +28,7 @@ pub(crate) fn identify(options: &Options, words: &[OsString]) -> Result<(), Refu
             .ok_or_else(|| Refusal::failed(format!("Specified string '{}' is not a pid", word.display())))?,
         _ => return Err(Refusal::failed("extra arguments specified")),
     };
-    let names = named::names_of(&process).map_err(Refusal::failed)?;
+    let names = named::names_of(&process).map_err(Refusal::by_name)?;
     // `ip netns` looks at each and keeps the last.
     let shown =
         if options.all { names.as_slice() } else { names.last().map_or(&[][..], std::slice::from_ref) };
@@ -40,7 +41,16 @@ pub(crate) fn pids(_: &Options, words: &[OsString]) -> Result<(), Refusal> {
     if words.len() > 1 {
         return Err(Refusal::failed("extra arguments specified"));
     }
-    let processes = named::processes_in(&name(words.first())?).map_err(Refusal::failed)?;
-    let lines: String = processes.iter().map(|process| format!("{process}\n")).collect();
-    show(lines.as_bytes())
+    let members = named::processes_in(&name(words.first())?).map_err(Refusal::by_name)?;
+    let lines: String = members.processes.iter().map(|process| format!("{process}\n")).collect();
+    show(lines.as_bytes())?;
+    if members.hidden > 0 {
+        let lacking = advice::lacks(Capability::SysPtrace);
+        let why = if lacking { format!(" without {}", Capability::SysPtrace) } else { String::new() };
+        complain(&format!(
+            "Note: {} processes may not be looked at{why}, and may be there, too",
+            members.hidden
+        ));
+    }
+    Ok(())
 }

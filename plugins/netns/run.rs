@@ -15,6 +15,7 @@ pub(crate) use inside::inside;
 use crate::words::Options;
 use crate::{Refusal, Status, advice, environment, names, sigpipe};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use cni::capability::Capability;
 use cni::conflist;
 use linux::job::Signals;
 use linux::named::{self, Name};
@@ -63,7 +64,7 @@ pub(crate) fn run(_: &Options, words: &ArgMatches) -> Result<(), Refusal> {
 
 fn not_without_root() -> Refusal {
     let why = "A network reaches out of the namespace: to attach to one needs root";
-    Refusal { forbidden: true, ..Refusal::failed(why) }
+    Refusal { forbidden: Some(Capability::SysAdmin), ..Refusal::failed(why) }
 }
 
 /// Who runs this: under sudo its caller, who wants a network from root and not root's rights for the program.

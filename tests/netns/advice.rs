@@ -42,13 +42,13 @@ fn who_may_not_is_told_how_he_could() {
     alone(script, |story| {
         assert_eq!(story.statuses(), [0, 1, 1, 255, 2, 1, 1, 255, 1, 255]);
         let notes: Vec<_> = story.0.iter().filter_map(|line| line.strip_prefix("err: Note: ")).collect();
-        assert_eq!(notes.len(), 6, "{:#?}", story.0);
+        assert_eq!(notes.len(), 7, "{:#?}", story.0);
         let user =
             "this needs root, so try it with sudo. In a world of one's own it works without: unshare -Urnm";
-        assert!(notes[..3].iter().all(|note| note.starts_with(user)), "{notes:#?}");
-        assert!(notes[3].starts_with("this is root of a user namespace"), "{notes:#?}");
+        assert!(notes[..4].iter().all(|note| note.starts_with(user)), "{notes:#?}");
+        assert!(notes[4].starts_with("this is root of a user namespace"), "{notes:#?}");
         assert!(
-            notes[4..].iter().all(|note| note.starts_with("this root lacks the capability")),
+            notes[5..].iter().all(|note| note.starts_with("this root lacks the capability")),
             "{notes:#?}"
         );
     });

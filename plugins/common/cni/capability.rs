@@ -1,5 +1,5 @@
 //! Parts of root's rights (capabilities(7)): who lacks one that a program needs is told so behind the kernel's "operation not
-//! permitted".
+//! permitted". docs/security.md says which program needs which.
 
 use std::fmt;
 
@@ -10,15 +10,23 @@ use crate::error::{Code, Error};
 pub enum Capability {
     /// Links, addresses, routes, rules and settings of a network namespace.
     NetAdmin,
-    /// Namespaces: to make one, and to go into it.
+    /// Namespaces: to make one, and to go into it; mounts.
     SysAdmin,
+    /// Processes of others, and such as have more rights: to see in which namespace they are.
+    SysPtrace,
 }
 
 impl Capability {
+    /// Whether a process has it of which this is `/proc/<pid>/status`; `None` if that does not say.
+    pub fn is_held_by(self, status: &str) -> Option<bool> {
+        effective(status).map(|held| held >> self.number() & 1 == 1)
+    }
+
     /// Its number in linux/capability.h.
     fn number(self) -> u32 {
         match self {
             Capability::NetAdmin => 12,
+            Capability::SysPtrace => 19,
             Capability::SysAdmin => 21,
         }
     }
@@ -29,19 +37,20 @@ impl fmt::Display for Capability {
         f.write_str(match self {
             Capability::NetAdmin => "CAP_NET_ADMIN",
             Capability::SysAdmin => "CAP_SYS_ADMIN",
+            Capability::SysPtrace => "CAP_SYS_PTRACE",
         })
     }
 }
 
 /// The error of a program that needs these, with those that this process lacks. What the input is to blame for needs none.
-pub(crate) fn advised(error: Error, needs: &[Capability]) -> Error {
+pub fn advised(error: Error, needs: &[Capability]) -> Error {
     let by_input = matches!(error.code(), Code::DECODE | Code::CONFIG | Code::INCOMPATIBLE_VERSION);
     if by_input || needs.is_empty() {
         return error;
     }
     let status = std::fs::read_to_string("/proc/self/status").ok();
-    let Some(held) = status.as_deref().and_then(effective) else { return error };
-    let missing = needs.iter().filter(|capability| (held >> capability.number()) & 1 == 0);
+    let Some(status) = status else { return error };
+    let missing = needs.iter().filter(|capability| capability.is_held_by(&status) == Some(false));
     let names: Vec<String> = missing.map(Capability::to_string).collect();
     match names.is_empty() {
         true => error,
@@ -64,6 +73,9 @@ mod tests {
         let held = effective("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000201000\n").unwrap();
         assert_eq!(held, (1 << 12) | (1 << 21));
         assert_eq!(effective("Name:\tx\n"), None);
+        let held = |capability: Capability| capability.is_held_by("CapEff:\t0000000000200000\n");
+        assert_eq!(held(Capability::SysAdmin), Some(true));
+        assert_eq!([Capability::NetAdmin, Capability::SysPtrace].map(held), [Some(false); 2]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod vrf;
 mod watch;
 
 pub use enter::{Command, NotRun, become_program, enter, exec};
-pub use member::{Process, names_of, processes_in};
+pub use member::{Members, Process, names_of, processes_in};
 pub use name::{BadName, Name};
 pub use nameless::enter_nameless;
 pub use watch::{Change, watch};
@@ -39,20 +39,30 @@ pub const ETC: &str = "/etc/netns";
 pub struct Error {
     doing: String,
     errno: Errno,
+    forbidden: bool,
 }
 
 /// The result of an operation on names.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    fn new(doing: String, errno: Errno) -> Error {
+        Error { doing, errno, forbidden: matches!(errno, Errno::EPERM | Errno::EACCES) }
+    }
+
     /// What the kernel said.
     pub fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// The caller may not do this: `EPERM` or `EACCES`.
+    /// The caller may not do this: `EPERM` or `EACCES`, or what comes of it.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self.errno, Errno::EPERM | Errno::EACCES)
+        self.forbidden
+    }
+
+    /// The very file may not be looked at: `EACCES`.
+    pub fn is_denied(&self) -> bool {
+        self.errno == Errno::EACCES
     }
 }
 
@@ -84,7 +94,7 @@ trait Doing<T> {
 
 impl<T> Doing<T> for nix::Result<T> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|errno| Error { doing: doing(), errno })
+        self.map_err(|errno| Error::new(doing(), errno))
     }
 }
 
@@ -166,6 +176,9 @@ pub fn delete(name: &Name) -> Result<()> {
     let file = name.file();
     // Detaching fails for a plain file, which can be deleted all the same: unlink decides. A symbolic link
     // is not followed, or deleting it would take the namespace from the name that it leads to.
-    let _ = umount2(&file, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-    nix::unistd::unlink(&file).doing(|| format!("Cannot remove namespace file \"{}\"", file.display()))
+    let detached = umount2(&file, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    nix::unistd::unlink(&file)
+        .doing(|| format!("Cannot remove namespace file \"{}\"", file.display()))
+        // It is busy then, because it could not be detached.
+        .map_err(|error| Error { forbidden: error.forbidden || detached == Err(Errno::EPERM), ..error })
 }

@@ -1,7 +1,8 @@
 //! What a process does in the namespace of a run before it becomes the program.
 
 use crate::words::{Options, name};
-use crate::{Refusal, complain, environment, names};
+use crate::{Refusal, advice, complain, environment, names};
+use cni::capability::Capability;
 use linux::job::{die_with, let_through};
 use linux::named::{self, Command};
 use linux::rtnl::Rtnl;
@@ -36,8 +37,10 @@ pub(crate) fn inside(_: &Options, words: &[OsString]) -> Result<(), Refusal> {
 /// so there is no runner either.
 pub(super) fn alone(words: &[OsString]) -> Result<(), Refusal> {
     let (program, arguments) = words.split_first().ok_or_else(|| Refusal::failed("No command specified"))?;
-    // Whatever the reason, advice is due: ENOSPC is what a limit of none says.
-    named::enter_nameless().map_err(|why| Refusal { forbidden: true, ..Refusal::failed(why) })?;
+    // Whatever the reason, advice is due: ENOSPC is what a limit of none says. Who is root in a namespace of his own by then is
+    // asked before.
+    let advice = advice::advice(Capability::SysAdmin);
+    named::enter_nameless().map_err(|why| Refusal::failed(format!("{why}\n{advice}")))?;
     names::set_lo_up(&Rtnl::here().map_err(Refusal::failed)?)?;
     become_program(program, arguments)
 }

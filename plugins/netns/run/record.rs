@@ -4,6 +4,7 @@
 use super::unmake;
 use super::wired::Networks;
 use crate::{Refusal, complain};
+use cni::capability::Capability;
 use cni::files;
 use linux::named::{Name, reason};
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,9 @@ impl Record {
         };
         let (name, file, held) = make().map_err(|error| {
             let why = reason(&error);
+            let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
             Refusal {
-                forbidden: error.kind() == io::ErrorKind::PermissionDenied,
+                forbidden: is_forbidden.then_some(Capability::SysAdmin),
                 ..Refusal::failed(format!("Cannot keep a record in {FOLDER}: {why}"))
             }
         })?;

@@ -49,7 +49,7 @@ pub fn exec(name: &Name, command: &Command, shrug: &mut dyn FnMut(Error)) -> Not
 /// The same, where this process already is. Comes back only if that failed.
 pub fn become_program(command: &Command) -> Error {
     let errno = program::replace_this_process(command);
-    Error { doing: format!("exec of \"{}\" failed", command.program.display()), errno }
+    Error::new(format!("exec of \"{}\" failed", command.program.display()), errno)
 }
 
 /// Moves this thread, and whatever it starts or becomes, into the namespace and into mounts of its own, for good. What

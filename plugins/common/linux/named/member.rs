@@ -31,12 +31,21 @@ pub fn names_of(process: &Process) -> Result<Vec<Name>> {
     Ok(names()?.into_iter().filter(same).collect())
 }
 
-/// The numbers of the processes in a namespace, ascending. What the caller may not look at is not in it, nor is a process
-/// of which only a thread is there.
-pub fn processes_in(name: &Name) -> Result<Vec<u32>> {
+/// Who is in a namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Members {
+    /// Their numbers, ascending. A process of which only a thread is there is not among them.
+    pub processes: Vec<u32>,
+    /// How many others the caller may not look at: they may be in it, too.
+    pub hidden: usize,
+}
+
+/// The processes in a namespace.
+pub fn processes_in(name: &Name) -> Result<Members> {
     let wanted = identity(&name.file())?;
     let mut everybody = census().map_err(|error| in_ips_words("Failed to open directory /proc", &error))?;
-    Ok(everybody.processes.remove(&wanted).unwrap_or_default())
+    let processes = everybody.processes.remove(&wanted).unwrap_or_default();
+    Ok(Members { processes, hidden: everybody.hidden })
 }
 
 fn identity(file: &Path) -> Result<Identity> {
@@ -44,7 +53,7 @@ fn identity(file: &Path) -> Result<Identity> {
 }
 
 fn in_ips_words(doing: &str, error: &crate::error::Error) -> Error {
-    Error { doing: doing.into(), errno: error.errno().unwrap_or(Errno::UnknownErrno) }
+    Error::new(doing.into(), error.errno().unwrap_or(Errno::UnknownErrno))
 }
 
 #[cfg(test)]
