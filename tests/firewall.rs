@@ -1,6 +1,7 @@
 //! `firewall`: packets of a container pass what the host drops, and others do not. Whoever pings tells, and `nft` and `iptables`.
 
 mod firewalld;
+mod hostile_bus;
 mod input;
 mod iptables;
 mod podman;

@@ -1,24 +1,84 @@
-//! The system's message bus (D-Bus), as far as somebody has to go who calls a method with a few words and hears one answer.
+//! The system's message bus (D-Bus), as far as somebody has to go who calls a method with a few words and hears one answer. Who we
+//! are the bus reads off the socket (`EXTERNAL`); [`wire`] has the messages.
 //!
-//! The messages are those of the D-Bus specification, "Message Protocol": a fixed part, an array of header fields, each aligned to
-//! eight bytes, and the arguments, which are all texts here. Who we are the bus reads off the socket (`EXTERNAL`).
+//! Whatever listens there is somebody else's program: each question has one end in time, and whatever is said instead of an answer
+//! one in number.
+
+mod wire;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::io::retry_on_intr;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+use wire::{Cursor, ERROR, Incoming, RETURN, message};
 
 /// How long an answer may take: firewalld loads rules before it answers. It is what other clients of the bus allow.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// Longer answers are none to our questions.
-const LONGEST: u32 = 1 << 20;
+/// How many messages may come before the answer. Who asks for no signals is told his name, and no more.
+const OTHERS: usize = 64;
+
+/// How much of an error's text is passed on, in characters.
+const TOLD: usize = 1000;
 
 /// A connection to the bus.
 pub struct Bus {
-    stream: BufReader<UnixStream>,
+    line: BufReader<Line>,
     serial: u32,
+}
+
+/// The socket, and until when it is listened to.
+struct Line {
+    stream: UnixStream,
+    patience: Duration,
+    until: Instant,
+}
+
+impl Line {
+    fn of(stream: UnixStream, patience: Duration) -> Line {
+        Line { stream, patience, until: Instant::now() + patience }
+    }
+
+    /// Asks, and the time for the answer begins.
+    fn ask(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.until = Instant::now() + self.patience;
+        self.stream.set_write_timeout(Some(self.patience))?;
+        self.stream
+            .write_all(bytes)
+            .map_err(|error| if is_late(&error) { late(self.patience) } else { error })
+    }
+}
+
+impl Read for Line {
+    /// Waits no longer than until the time is over, however little comes at a time.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late(self.patience));
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        match self.stream.read(into) {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the bus has hung up")),
+            Err(error) if is_late(&error) => Err(late(self.patience)),
+            read => read,
+        }
+    }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn late(patience: Duration) -> io::Error {
+    io::Error::new(
+        ErrorKind::TimedOut,
+        format!("the bus has not answered within {} s", patience.as_secs_f32()),
+    )
 }
 
 /// Whom a call is for.
@@ -80,20 +140,19 @@ impl Bus {
     /// # Errors
     /// There is none, or it does not take us.
     pub fn system() -> Result<Bus, Refusal> {
-        let stream = connect(&cni::env::system_bus())?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut bus = Bus { stream: BufReader::new(stream), serial: 0 };
+        let stream = connect(&cni::env::system_bus(), PATIENCE)?;
+        let mut bus = Bus { line: BufReader::new(Line::of(stream, PATIENCE)), serial: 0 };
         bus.introduce()?;
         bus.call(BUS, "Hello", &[])?;
         Ok(bus)
     }
 
     fn introduce(&mut self) -> io::Result<()> {
-        self.stream.get_mut().write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        self.line.get_mut().ask(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         for _ in 0..4 {
-            let mut line = String::new();
-            Read::take(&mut self.stream, 1024).read_line(&mut line)?;
-            match line.split([' ', '\r']).next().unwrap_or_default() {
+            let mut line = Vec::new();
+            Read::take(&mut self.line, 1024).read_until(b'\n', &mut line)?;
+            match String::from_utf8_lossy(&line).split([' ', '\r']).next().unwrap_or_default() {
                 "OK" => return Ok(()),
                 "DATA" => {}
                 _ => break,
@@ -119,35 +178,37 @@ impl Bus {
     /// What the callee, or the bus, says; the connection does not work.
     pub fn call(&mut self, to: Callee, method: &str, arguments: &[&str]) -> Result<Answer, Refusal> {
         self.serial += 1;
-        self.stream.get_mut().write_all(&message(self.serial, to, method, arguments))?;
-        loop {
-            let answer = Incoming::hear(&mut self.stream)?;
+        self.line.get_mut().ask(&message(self.serial, to, method, arguments))?;
+        // What else comes are signals: the bus tells us our name.
+        for _ in 0..OTHERS {
+            let answer = Incoming::hear(&mut self.line)?;
             if answer.of != Some(self.serial) {
-                // A signal: the bus tells us our name.
                 continue;
             }
             let Incoming { kind, error, signature, body, .. } = answer;
             let answer = Answer { signature, body };
+            let told = || answer.text().unwrap_or_default().chars().take(TOLD).collect();
             return match kind {
                 RETURN => Ok(answer),
-                ERROR => Err(Refusal::Said(error, answer.text().unwrap_or_default())),
+                ERROR => Err(Refusal::Said(error.chars().take(TOLD).collect(), told())),
                 _ => Err(nonsense("something else").into()),
             };
         }
+        Err(nonsense("what was not asked for").into())
     }
 }
 
 /// The addresses are alternatives: `unix:path=/run/dbus/system_bus_socket;unix:abstract=name,guid=…`.
-fn connect(addresses: &str) -> io::Result<UnixStream> {
+fn connect(addresses: &str, patience: Duration) -> io::Result<UnixStream> {
     let mut refused = io::Error::new(ErrorKind::NotFound, format!("no address of a bus: {addresses:?}"));
     for address in addresses.split(';') {
         let keys = address.strip_prefix("unix:").unwrap_or_default().split(',');
         let place = keys.filter_map(|key| key.split_once('=')).find_map(|(key, value)| match key {
-            "path" => Some(SocketAddr::from_pathname(value)),
-            "abstract" => Some(SocketAddr::from_abstract_name(value)),
+            "path" => Some(SocketAddrUnix::new(value)),
+            "abstract" => Some(SocketAddrUnix::new_abstract_name(value.as_bytes())),
             _ => None,
         });
-        match place.map(|place| place.and_then(|place| UnixStream::connect_addr(&place))) {
+        match place.map(|place| place.map_err(io::Error::from).and_then(|place| reach(&place, patience))) {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(error)) => refused = error,
             None => {}
@@ -156,122 +217,13 @@ fn connect(addresses: &str) -> io::Result<UnixStream> {
     Err(refused)
 }
 
-const CALL: u8 = 1;
-const RETURN: u8 = 2;
-const ERROR: u8 = 3;
-/// `NO_AUTO_START`
-const AS_IT_IS: u8 = 2;
-
-fn message(serial: u32, to: Callee, method: &str, arguments: &[&str]) -> Vec<u8> {
-    let mut body = Vec::new();
-    arguments.iter().for_each(|argument| put_text(&mut body, argument));
-    let order = if cfg!(target_endian = "big") { b'B' } else { b'l' };
-    let mut bytes = vec![order, CALL, AS_IT_IS, 1];
-    put_number(&mut bytes, length(&body));
-    put_number(&mut bytes, serial);
-    let mut fields = Vec::new();
-    for (code, kind, value) in
-        [(1, b'o', to.path), (2, b's', to.interface), (3, b's', method), (6, b's', to.name)]
-    {
-        align(&mut fields, 8);
-        fields.extend([code, 1, kind, 0]);
-        put_text(&mut fields, value);
-    }
-    if !arguments.is_empty() {
-        align(&mut fields, 8);
-        fields.extend([8, 1, b'g', 0]);
-        fields.push(u8::try_from(arguments.len()).unwrap_or(u8::MAX));
-        fields.extend(arguments.iter().map(|_| b's'));
-        fields.push(0);
-    }
-    put_number(&mut bytes, length(&fields));
-    bytes.extend(fields);
-    align(&mut bytes, 8);
-    bytes.extend(body);
-    bytes
-}
-
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-}
-
-fn align(bytes: &mut Vec<u8>, to: usize) {
-    bytes.resize(bytes.len().next_multiple_of(to), 0);
-}
-
-fn put_number(bytes: &mut Vec<u8>, number: u32) {
-    align(bytes, 4);
-    bytes.extend(number.to_ne_bytes());
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    put_number(bytes, length(text.as_bytes()));
-    bytes.extend(text.as_bytes());
-    bytes.push(0);
-}
-
-/// A message that has come.
-struct Incoming {
-    kind: u8,
-    /// The number of the call that it answers.
-    of: Option<u32>,
-    error: String,
-    signature: String,
-    body: Vec<u8>,
-}
-
-impl Incoming {
-    /// Reads one message, and not a byte more.
-    fn hear(from: &mut impl Read) -> io::Result<Incoming> {
-        let mut fixed = [0; 16];
-        from.read_exact(&mut fixed)?;
-        let [order, kind, ..] = fixed;
-        let is_big = order == b'B';
-        let mut fixed = Cursor { bytes: &fixed, at: 4, is_big };
-        let (body, _, fields) = (fixed.number(), fixed.number(), fixed.number());
-        let (Some(body), Some(fields)) = (body, fields) else { return Err(nonsense("less than a header")) };
-        if body > LONGEST || fields > LONGEST {
-            return Err(nonsense("more than was asked for"));
-        }
-        let mut rest = vec![0; (fields.next_multiple_of(8) + body) as usize];
-        from.read_exact(&mut rest)?;
-        let (header, body) = rest.split_at_checked(fields.next_multiple_of(8) as usize).unwrap_or_default();
-        let header = header.get(..fields as usize).unwrap_or_default();
-        Incoming::read(kind, Cursor { bytes: header, at: 0, is_big }, body)
-            .ok_or_else(|| nonsense("a header that cannot be read"))
-    }
-
-    fn read(kind: u8, mut fields: Cursor<'_>, body: &[u8]) -> Option<Incoming> {
-        let body = Cursor { bytes: body, ..fields }.in_our_order()?;
-        let mut all = Incoming { kind, of: None, error: String::new(), signature: String::new(), body };
-        while !fields.is_at_the_end() {
-            fields.align(8);
-            let code = fields.byte()?;
-            match (code, fields.signature()?.as_str()) {
-                (5, "u") => all.of = Some(fields.number()?),
-                (4, "s") => all.error = fields.text()?,
-                (8, "g") => all.signature = fields.signature()?,
-                (_, "u") => drop(fields.number()?),
-                (_, "g") => drop(fields.signature()?),
-                (_, "s" | "o") => drop(fields.text()?),
-                _ => return None,
-            }
-        }
-        Some(all)
-    }
-}
-
-/// What is done with what comes from the bus ([`crate::hostile`]): message after message, each within what came.
-#[cfg(any(test, fuzzing))]
-pub fn hostile(bytes: &[u8]) {
-    let mut rest = bytes;
-    loop {
-        let before = rest.len();
-        let Ok(Incoming { signature, body, .. }) = Incoming::hear(&mut rest) else { return };
-        assert!(rest.len() + 16 + body.len() <= before, "a message that is longer than what came");
-        let answer = Answer { signature, body };
-        assert!(answer.text().is_none_or(|text| text.chars().count() <= answer.body.len()));
-        assert!(answer.truth().is_err() || answer.signature.starts_with('b'));
+/// Connects, in time: where more are waiting than the bus takes, the kernel lets us wait as long as we write.
+fn reach(place: &SocketAddrUnix, patience: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    match retry_on_intr(|| rustix::net::connect(&socket, place)).map_err(io::Error::from) {
+        Err(error) if is_late(&error) => Err(late(patience)),
+        connected => connected.map(|()| UnixStream::from(socket)),
     }
 }
 
@@ -293,64 +245,26 @@ impl Answer {
     }
 }
 
-/// Reads what is laid out by alignment.
-#[derive(Clone, Copy)]
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    is_big: bool,
-}
-
-impl Cursor<'_> {
-    fn is_at_the_end(&self) -> bool {
-        self.at >= self.bytes.len()
-    }
-
-    fn align(&mut self, to: usize) {
-        self.at = self.at.next_multiple_of(to);
-    }
-
-    fn take(&mut self, length: usize) -> Option<&[u8]> {
-        let taken = self.bytes.get(self.at..self.at.checked_add(length)?)?;
-        self.at += length;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn number(&mut self) -> Option<u32> {
-        self.align(4);
-        let is_big = self.is_big;
-        let bytes = self.take(4)?.try_into().ok()?;
-        Some(if is_big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = self.number()? as usize;
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.take(1)?;
-        Some(text)
-    }
-
-    fn signature(&mut self) -> Option<String> {
-        let length = usize::from(self.byte()?);
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.take(1)?;
-        Some(text)
-    }
-
-    /// The bytes, if nothing in them has to be turned round: whoever answers us is on this machine.
-    fn in_our_order(self) -> Option<Vec<u8>> {
-        (self.is_big == cfg!(target_endian = "big") || self.bytes.is_empty()).then(|| self.bytes.to_vec())
+/// What is done with what comes from the bus ([`crate::hostile`]): message after message, each within what came.
+#[cfg(any(test, fuzzing))]
+pub fn hostile(bytes: &[u8]) {
+    let mut rest = bytes;
+    loop {
+        let before = rest.len();
+        let Ok(Incoming { signature, body, .. }) = Incoming::hear(&mut rest) else { return };
+        assert!(rest.len() + 16 + body.len() <= before, "a message that is longer than what came");
+        let answer = Answer { signature, body };
+        assert!(answer.text().is_none_or(|text| text.chars().count() <= answer.body.len()));
+        assert!(answer.truth().is_err() || answer.signature.starts_with('b'));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
     use std::thread;
 
+    use super::wire::{align, length, put_number, put_text};
     use super::*;
 
     /// What the bus would send for an answer.
@@ -389,7 +303,7 @@ mod tests {
             theirs.read_to_end(&mut heard).unwrap();
             heard
         });
-        let mut bus = Bus { stream: BufReader::new(ours), serial: 0 };
+        let mut bus = Bus { line: BufReader::new(Line::of(ours, PATIENCE)), serial: 0 };
         let answer = bus.call(BUS, "NameHasOwner", &["a.b"]);
         drop(bus);
         (answer, heard.join().unwrap())
@@ -436,8 +350,69 @@ mod tests {
         }
     }
 
+    /// A bus that goes on with this, piece after piece, until nobody hears it.
+    fn hears_without_end(piece: &[u8], patience: Duration) -> Refusal {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let piece = piece.to_vec();
+        let speaks = thread::spawn(move || while theirs.write_all(&piece).is_ok() {});
+        let mut bus = Bus { line: BufReader::new(Line::of(ours, patience)), serial: 0 };
+        let refusal = bus.call(BUS, "NameHasOwner", &["a.b"]).unwrap_err();
+        drop(bus);
+        speaks.join().unwrap();
+        refusal
+    }
+
+    #[test]
+    fn whoever_says_everything_but_the_answer_is_not_listened_to_for_ever() {
+        let signal = incoming(4, 0, &[(1, b'o', "/x"), (8, b'g', "s")], b"\x01\0\0\0x\0");
+        let refusal = hears_without_end(&signal, PATIENCE).to_string();
+        assert!(refusal.contains("what was not asked for"), "{refusal}");
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_waited_for_once() {
+        let soon = Duration::from_millis(20);
+        // Somebody who says nothing, and somebody who promises a megabyte and says it letter by letter.
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut bus = Bus { line: BufReader::with_capacity(1, Line::of(ours, soon)), serial: 0 };
+        let silence = bus.call(BUS, "NameHasOwner", &["a.b"]).unwrap_err();
+        theirs.write_all(&[b'l', RETURN, 0, 1, 0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let speaks = thread::spawn(move || while theirs.write_all(b"x").is_ok() {});
+        let drops = bus.call(BUS, "NameHasOwner", &["a.b"]).unwrap_err();
+        drop(bus);
+        speaks.join().unwrap();
+        for refusal in [silence, drops] {
+            assert_eq!(refusal.to_string(), "the bus has not answered within 0.02 s");
+        }
+    }
+
+    #[test]
+    fn a_bus_that_takes_nobody_in_is_waited_for_once() {
+        let folder = std::env::temp_dir().join(format!("jackfield-bus-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join("socket");
+        let bus = UnixListener::bind(&socket).unwrap();
+        nix::sys::socket::listen(&bus, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let address = format!("unix:path={}", socket.display());
+        // One is let wait, and the next one is not.
+        let waiting = connect(&address, PATIENCE).unwrap();
+        let refused = connect(&address, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(refused.to_string(), "the bus has not answered within 0.02 s");
+        drop((waiting, bus));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn of_a_long_complaint_the_beginning_is_told() {
+        let mut text = Vec::new();
+        put_text(&mut text, &"x".repeat(100_000));
+        let refused = asks(incoming(ERROR, 1, &[(4, b's', "a.b"), (8, b'g', "s")], &text)).0.unwrap_err();
+        assert_eq!(refused.to_string().len(), TOLD);
+    }
+
     #[test]
     fn addresses_are_alternatives() {
+        let connect = |addresses| connect(addresses, PATIENCE);
         let none = connect("tcp:host=localhost;unix:path=/nonexistent/socket;unix:abstract=jackfield-nobody");
         assert_eq!(none.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(connect("").unwrap_err().kind(), ErrorKind::NotFound);

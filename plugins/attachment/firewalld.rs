@@ -46,6 +46,11 @@ impl Firewalld {
                     false => Err(Error::internal(format!("{}: {text}", doing()))),
                 }
             }
+            Err(Refusal::Broken(error)) => {
+                // It may have been done all the same, and after this nobody would know.
+                let _ = Firewalld::find().map(|again| again.map(|mut it| it.remove(zone, address)));
+                Err(Refusal::Broken(error)).doing(doing)
+            }
             added => added.map(|_| true).doing(doing),
         }
     }
