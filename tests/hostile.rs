@@ -2,6 +2,7 @@
 //! names that collide. Each is refused or kept as what it is, and nobody else's is touched.
 
 mod planted;
+mod rebel;
 mod terminal;
 mod twins;
 mod words;

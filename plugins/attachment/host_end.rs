@@ -188,7 +188,7 @@ pub fn other_end(host: &Rtnl, inner: &Link, netns: &NetNs) -> Result<Option<Link
 }
 
 /// Whether this link of the host is the other end of that link in the namespace. Every namespace counts its links for
-/// itself, so that an index alone may be another pair's.
+/// itself, and lets its root choose the numbers, so that an index alone may be another pair's.
 ///
 /// # Errors
 /// What the kernel says.
@@ -196,8 +196,10 @@ pub fn is_other_end(host: &Rtnl, link: &Link, inner: &Link, netns: &NetNs) -> Re
     if !link.is_kind("veth") || link.peer != Some(inner.index) {
         return Ok(false);
     }
+    // A pair of which both ends are on the host has no number for where it leads; nor does a namespace to which no link does.
+    let Some(leads_to) = link.peer_nsid.and_then(|id| u32::try_from(id).ok()) else { return Ok(false) };
     let there = host.nsid_of(netns).doing(|| format!("look where {:?} leads", link.name))?;
-    Ok(link.peer_nsid.and_then(|id| u32::try_from(id).ok()) == there)
+    Ok(there == Some(leads_to))
 }
 
 #[cfg(test)]
