@@ -210,6 +210,29 @@ fn a_delegate_whose_add_failed_gets_a_del() {
     });
 }
 
+#[test]
+fn a_delegate_that_has_begun_is_told_nothing_by_an_add_that_is_refused() {
+    with_stub(|host, pod, stub, web| {
+        let before = host.snapshot();
+        pod.sh("ip link add eth0 type bridge");
+        let refused = web.add().fails_somehow();
+        let ours = || {
+            refused.names(&["eth0", "already exists"]);
+            assert!(stub.verbs().is_empty(), "it was not asked");
+            before.same_as(&host.snapshot(), conf::NOT_MADE);
+        };
+        host.differs("failed-add", ours, || ());
+        pod.sh("ip link del eth0");
+        stub.forget();
+        web.add().result();
+        assert_eq!(stub.begun(), 1);
+        // A living one's is not even started.
+        web.add().fails_somehow();
+        host.differs("failed-add", || assert_eq!(stub.begun(), 1), || ());
+        web.del().silent();
+    });
+}
+
 // DLG-10
 #[test]
 fn a_lease_that_cannot_be_used_is_given_back() {

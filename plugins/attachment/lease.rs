@@ -5,10 +5,27 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use cni::attach::Trail;
-use cni::delegate::Delegate;
+use cni::call::Add;
+use cni::delegate::{Delegate, Ready};
 use cni::error::{Error, OrFail, Result};
+use cni::name::PluginName;
 use cni::result::Success;
 use linux::rtnl::Rtnl;
+
+use crate::attachment::record;
+
+/// Finds the IPAM plugin, and starts it where nothing is known of the attachment yet. A second ADD of one that lives is refused
+/// before IPAM is even started.
+///
+/// # Errors
+/// As [`Delegate::find`].
+pub fn call_in(ipam: &PluginName, plugin: &str, add: &Add) -> Result<Ready> {
+    let delegate = Delegate::find(ipam, &add.call)?;
+    match record::is_there(plugin, &add.attachment) {
+        true => Ok(delegate.wait_for_its_turn()),
+        false => Ok(delegate.get_ready()),
+    }
+}
 
 /// A lease on its way into a result.
 pub struct Lease {
@@ -26,9 +43,9 @@ impl Lease {
     ///
     /// # Errors
     /// The delegate's own, unchanged.
-    pub fn obtain(trail: &mut Trail, delegate: Delegate) -> Result<(Lease, Success)> {
+    pub fn obtain(trail: &mut Trail, ipam: Ready) -> Result<(Lease, Success)> {
         let lease = Lease::none();
-        let given = trail.step(|| delegate.add())?;
+        let (given, delegate) = trail.step(|| ipam.add())?;
         let held = lease.held.clone();
         trail.undo(move || match held.get() {
             false => delegate.del(),

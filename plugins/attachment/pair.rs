@@ -66,19 +66,17 @@ impl<'a> Sides<'a> {
     ) -> Result<(Sides<'a>, T)> {
         let _step = log::step("namespaces");
         let netns = open_netns(&add.netns)?;
-        let there = || (Rtnl::here(), Folder::here(Family::V6));
-        let here = || {
-            let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
-            let seen = look(&host)?;
-            Ok::<_, Error>((Rc::new(host), seen))
-        };
-        let ((container, settings), seen) = netns
-            .visit_while(there, here)
-            .or_fail(Code::ENVIRONMENT, || {
-                format!("failed to open netns {:?}", add.netns.display().to_string())
-            })
-            .map_err(|error| error.details("variable CNI_NETNS"))?;
-        let (host, seen) = seen?;
+        let doing = || format!("failed to open netns {:?}", add.netns.display().to_string());
+        let entered = |error: Error| error.details("variable CNI_NETNS");
+        let visitor = netns.send(|| {
+            let (settings, proc) = Folder::here(Family::V6);
+            ((Rtnl::here(), settings), proc)
+        });
+        let visitor = visitor.or_fail(Code::ENVIRONMENT, doing).map_err(entered)?;
+        let host = Rc::new(Rtnl::here().doing(|| "open the host's namespace".into())?);
+        let seen = look(&host);
+        let (container, settings) = visitor.answer().or_fail(Code::ENVIRONMENT, doing).map_err(entered)?;
+        let seen = seen?;
         let container = container.doing(|| "open the container's namespace".into())?;
         refuse_second(&host, &container, &add.attachment)?;
         let (attachment, settings) = (&add.attachment, settings.ok());
@@ -93,8 +91,10 @@ impl<'a> Sides<'a> {
         let _step = log::step("record");
         let (plugin, attachment) = (self.plugin, self.attachment.clone());
         let claim = trail.step(|| Claim::make(plugin, &attachment))?;
-        // The other one may have ended between our first look and our claim: the record then is the living one's, and stays.
-        refuse_second(&self.host, &self.container, self.attachment)?;
+        if !claim.is_first() {
+            // The other one may have ended between our first look and our claim: the record then is the living one's, and stays.
+            refuse_second(&self.host, &self.container, self.attachment)?;
+        }
         // Until all is answered, or undone, nobody else gets at what this ADD makes.
         let held = claim.held();
         trail.undo(move || {

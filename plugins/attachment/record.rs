@@ -122,6 +122,8 @@ impl Whose {
 pub struct Claim {
     /// The record, and the lock on it.
     file: Rc<File>,
+    /// It has replaced no other.
+    is_first: bool,
 }
 
 impl Claim {
@@ -142,7 +144,13 @@ impl Claim {
         let mut text = serde_json::to_vec(&whose).doing(doing)?;
         text.push(b'\n');
         let file = locked(Path::new(FOLDER), &text).doing(doing)?;
-        put_in_place(&file, &place, attachment).map(|()| Claim { file: Rc::new(file) })
+        let is_first = put_in_place(&file, &place, attachment)?;
+        Ok(Claim { file: Rc::new(file), is_first })
+    }
+
+    /// Whether nothing was known of the attachment before: whoever has made it meanwhile would have left a record.
+    pub fn is_first(&self) -> bool {
+        self.is_first
     }
 
     /// The lock once more: it goes when both have gone.
@@ -197,13 +205,15 @@ fn locked(folder: &Path, text: &[u8]) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// The first whose record gets the name has it. A record that is there is either under way, or a crash's and gives way.
-fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<()> {
+/// The first whose record gets the name has it. A record that is there is either under way, or a crash's and gives way. Returns
+/// whether there was none.
+fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<bool> {
     let doing = || format!("write the attachment's record {}", place.display());
+    let mut is_first = true;
     loop {
         match whole::name(file, place) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            named => return named.doing(doing),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => is_first = false,
+            named => return named.map(|()| is_first).doing(doing),
         }
         let older = match files::open(place, File::options().read(true)) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -237,6 +247,11 @@ pub fn remove(plugin: &str, attachment: &Attachment) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is a record of the attachment, or what looks like one.
+pub fn is_there(plugin: &str, attachment: &Attachment) -> bool {
+    fs::symlink_metadata(place(plugin, attachment)).is_ok()
 }
 
 /// An attachment's record, if there is one that can be read: DEL does not fail for one that cannot, it looks elsewhere.
@@ -447,13 +462,15 @@ mod tests {
         let place = folder.join("place");
         let claim = |text: &str| {
             let file = locked(&folder, text.as_bytes()).unwrap();
-            put_in_place(&file, &place, &attachment).map(|()| file)
+            put_in_place(&file, &place, &attachment).map(|is_first| (file, is_first))
         };
         let first = claim("first").unwrap();
+        assert!(first.1);
         assert!(claim("second").unwrap_err().msg().contains("another ADD of eth0 of container c1"));
         assert_eq!(fs::read(&place).unwrap(), b"first");
         drop(first);
         let third = claim("third").unwrap();
+        assert!(!third.1, "a record was there");
         assert_eq!(fs::read(&place).unwrap(), b"third");
         assert!(claim("fourth").is_err());
         drop(third);

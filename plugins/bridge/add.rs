@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use cni::attach::{Attached, Trail, attach};
 use cni::call::Add;
-use cni::delegate::Delegate;
+use cni::delegate::Ready;
 use cni::error::{Error, OrFail, Result};
 use cni::result::Success;
 use linux::bridge::Port;
@@ -14,7 +14,7 @@ use linux::nft::Nft;
 use linux::rtnl::Rtnl;
 use linux::veth::Pair;
 
-use crate::attachment::lease::Lease;
+use crate::attachment::lease::{self, Lease};
 use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::attachment::{mark, mtu};
@@ -30,13 +30,16 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw, &add.call)?;
     refuse_what_cannot_be_answered(add, &conf)?;
     let look = |host: &Rtnl| {
+        let ipam = conf.addressing.plugin().map(|ipam| lease::call_in(ipam, PLUGIN, add)).transpose()?;
         let bridge = shared::find_bridge(host, &conf)?;
         let spoof_check = conf.spoof_check.then(spoof::open).transpose()?;
         let masquerade = conf.masquerade.map(Masquerade::open).transpose()?;
-        Ok((bridge, conf.mtu.bytes(host)?, masquerade, spoof_check))
+        Ok((ipam, bridge, conf.mtu.bytes(host)?, masquerade, spoof_check))
     };
-    let (sides, (bridge, mtu, masquerade, spoof_check)) = Sides::open(add, PLUGIN, look)?;
-    attach(|trail| Joining { add, conf: &conf, sides, mtu, masquerade, spoof_check }.join(trail, bridge))
+    let (sides, (ipam, bridge, mtu, masquerade, spoof_check)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| {
+        Joining { add, conf: &conf, sides, mtu, masquerade, spoof_check }.join(trail, ipam, bridge)
+    })
 }
 
 /// Results below 0.3.0 are about addresses alone, so a network of frames has none.
@@ -61,10 +64,10 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
-    fn join(&self, trail: &mut Trail, bridge: Option<Link>) -> Result<Success> {
+    fn join(&self, trail: &mut Trail, ipam: Option<Ready>, bridge: Option<Link>) -> Result<Success> {
         let (conf, sides) = (self.conf, &self.sides);
         let mut claim = sides.claim(trail)?;
-        let (lease, plan) = self.obtain(trail)?;
+        let (lease, plan) = self.obtain(trail, ipam)?;
         let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, self.mtu, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
         let gateway = trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
@@ -107,9 +110,9 @@ impl Joining<'_> {
     }
 
     /// IPAM first: most failures then have made nothing.
-    fn obtain(&self, trail: &mut Trail) -> Result<(Lease, Option<Plan>)> {
-        let Some(plugin) = self.conf.addressing.plugin() else { return Ok((Lease::none(), None)) };
-        let (lease, given) = Lease::obtain(trail, Delegate::find(plugin, &self.add.call)?)?;
+    fn obtain(&self, trail: &mut Trail, ipam: Option<Ready>) -> Result<(Lease, Option<Plan>)> {
+        let Some(ipam) = ipam else { return Ok((Lease::none(), None)) };
+        let (lease, given) = Lease::obtain(trail, ipam)?;
         mtu::carries(self.mtu, &given)?;
         Ok((lease, Some(plan(&self.add.attachment, self.conf, given)?)))
     }

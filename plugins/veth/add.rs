@@ -2,7 +2,7 @@
 
 use cni::attach::{Attached, Trail, attach};
 use cni::call::Add;
-use cni::delegate::Delegate;
+use cni::delegate::Ready;
 use cni::error::{OrFail, Result};
 use cni::log;
 use cni::result::Success;
@@ -11,7 +11,7 @@ use linux::mac::Mac;
 use linux::rtnl::{Request, Rtnl};
 use linux::sysctl::Conf as Sysctl;
 
-use crate::attachment::lease::Lease;
+use crate::attachment::lease::{self, Lease};
 use crate::attachment::masquerade::Masquerade;
 use crate::attachment::pair::{Sides, Wanted, on_host};
 use crate::attachment::{forwarding, mark, mtu};
@@ -26,15 +26,17 @@ use crate::veth::plan::{Plan, plan, to_container};
 pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let conf = Conf::meant(raw)?;
     let look = |host: &Rtnl| {
+        let ipam = lease::call_in(&conf.ipam, PLUGIN, add)?;
         let masquerade = conf.masquerade.map(Masquerade::open).transpose()?;
-        Ok((conf.mtu.bytes(host)?, masquerade))
+        Ok((ipam, conf.mtu.bytes(host)?, masquerade))
     };
-    let (sides, (mtu, masquerade)) = Sides::open(add, PLUGIN, look)?;
-    attach(|trail| connect(trail, add, &conf, &sides, mtu, masquerade.as_ref()))
+    let (sides, (ipam, mtu, masquerade)) = Sides::open(add, PLUGIN, look)?;
+    attach(|trail| connect(trail, ipam, add, &conf, &sides, mtu, masquerade.as_ref()))
 }
 
 fn connect(
     trail: &mut Trail,
+    ipam: Ready,
     add: &Add,
     conf: &Conf,
     sides: &Sides<'_>,
@@ -42,7 +44,7 @@ fn connect(
     masquerade: Option<&Masquerade>,
 ) -> Result<Success> {
     let mut claim = sides.claim(trail)?;
-    let (lease, given) = Lease::obtain(trail, Delegate::find(&conf.ipam, &add.call)?)?;
+    let (lease, given) = Lease::obtain(trail, ipam)?;
     mtu::carries(mtu, &given)?;
     let plan = plan(&add.attachment, conf, given)?;
     trail.step(|| forwarding::ensure(&plan.gateways).doing(|| "Could not enable IP forwarding".into()))?;

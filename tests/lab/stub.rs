@@ -149,9 +149,14 @@ impl Stub {
         drop(File::options().write(true).open(self.folder.join("gate")).expect("the stub's gate"));
     }
 
-    /// The calls so far, in order.
+    /// The calls so far, in order. One that was ended before it had heard its question is none.
     pub fn calls(&self) -> Vec<Received> {
-        (1..).map_while(|n| self.received(n)).collect()
+        (1..=self.begun()).filter_map(|n| self.received(n)).collect()
+    }
+
+    /// How often it was started.
+    pub fn begun(&self) -> usize {
+        (1..).take_while(|n| self.folder.join(format!("call.{n}")).exists()).count()
     }
 
     /// The verbs so far, in order.
@@ -161,7 +166,7 @@ impl Stub {
 
     /// Forgets the calls so far.
     pub fn forget(&self) {
-        for n in 1..=self.calls().len() {
+        for n in 1..=self.begun() {
             fs::remove_dir_all(self.folder.join(format!("call.{n}"))).expect("the stub's record");
         }
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use crate::call::Call;
 use crate::env::{Env, Verb};
 use crate::error::{Code, Error, OrFail, Result};
-use crate::exec::{self, Output};
+use crate::exec::{self, Output, Started};
 use crate::hold;
 use crate::log;
 use crate::name::PluginName;
@@ -59,25 +59,17 @@ impl Delegate {
         Ok(Delegate { program: exec::find(plugin, &call.path)?, call: call.clone() })
     }
 
-    /// ADD. A delegate that fails, or answers what nobody can read, is told to DEL before its error is passed up.
-    ///
-    /// # Errors
-    /// The delegate's own, unchanged.
-    pub fn add(&self) -> Result<Success> {
-        let answered = self.run(Verb::Add).and_then(|answer| {
-            let value = if answer.is_empty() { Ok(Value::Null) } else { Value::parse(&answer) };
-            // Whatever is wrong with it, it is not the configuration.
-            let read = value.and_then(|value| Success::read(&value, self.call.spec));
-            read.map_err(|error| {
-                let plugin = self.program.display();
-                Error::internal(format!("failed to unmarshal raw result of {plugin}: {}", error.msg()))
-            })
-        });
-        if answered.is_err() {
-            // The error of the ADD is what the runtime has to know.
-            let _ = self.del();
-        }
-        answered
+    /// Starts the delegate for an ADD that may still be refused: until it is asked it knows nothing but its environment, so it
+    /// has done nothing when it is let go instead. A program takes longer to start than to answer, and there is other work to
+    /// do meanwhile.
+    pub fn get_ready(self) -> Ready {
+        let started = Started::at_once(&self.program, &self.env(Verb::Add));
+        Ready { delegate: self, started }
+    }
+
+    /// The same, but it is started when it is asked.
+    pub fn wait_for_its_turn(self) -> Ready {
+        Ready { delegate: self, started: None }
     }
 
     /// DEL.
@@ -112,18 +104,60 @@ impl Delegate {
         self.run(Verb::Gc).map(drop)
     }
 
+    fn env(&self, verb: Verb) -> [(&'static str, OsString); 2] {
+        let parent = std::process::id().to_string();
+        [("CNI_COMMAND", OsString::from(verb.as_str())), (PARENT, OsString::from(parent))]
+    }
+
     fn run(&self, verb: Verb) -> Result<Vec<u8>> {
         let _step = log::step("ipam");
-        let env = [
-            ("CNI_COMMAND", OsString::from(verb.as_str())),
-            (PARENT, OsString::from(std::process::id().to_string())),
-        ];
-        let output = exec::run(&self.program, &env, &self.call.stdin)?;
-        if !output.stderr.is_empty() {
-            // A delegate's log is our log, whether it succeeded or not; nobody to tell if that cannot be written.
-            let _ = std::io::stderr().write_all(&output.stderr);
+        heard(exec::run(&self.program, &self.env(verb), &self.call.stdin)?)
+    }
+}
+
+fn heard(output: Output) -> Result<Vec<u8>> {
+    if !output.stderr.is_empty() {
+        // A delegate's log is our log, whether it succeeded or not; nobody to tell if that cannot be written.
+        let _ = std::io::stderr().write_all(&output.stderr);
+    }
+    output.verdict()
+}
+
+/// A delegate that is about to be asked to ADD.
+pub struct Ready {
+    delegate: Delegate,
+    started: Option<Started>,
+}
+
+impl Ready {
+    /// ADD. A delegate that fails, or answers what nobody can read, is told to DEL before its error is passed up. The delegate
+    /// that is given back can be told to DEL as well.
+    ///
+    /// # Errors
+    /// The delegate's own, unchanged.
+    pub fn add(self) -> Result<(Success, Delegate)> {
+        let Ready { delegate, started } = self;
+        let asked = match started {
+            Some(started) => {
+                let _step = log::step("ipam");
+                started.finish("plugin", &delegate.call.stdin).and_then(heard)
+            }
+            None => delegate.run(Verb::Add),
+        };
+        let answered = asked.and_then(|answer| {
+            let value = if answer.is_empty() { Ok(Value::Null) } else { Value::parse(&answer) };
+            // Whatever is wrong with it, it is not the configuration.
+            let read = value.and_then(|value| Success::read(&value, delegate.call.spec));
+            read.map_err(|error| {
+                let plugin = delegate.program.display();
+                Error::internal(format!("failed to unmarshal raw result of {plugin}: {}", error.msg()))
+            })
+        });
+        if answered.is_err() {
+            // The error of the ADD is what the runtime has to know.
+            let _ = delegate.del();
         }
-        output.verdict()
+        answered.map(|given| (given, delegate))
     }
 }
 

@@ -66,28 +66,58 @@ fn is_elsewhere(error: &std::io::Error) -> bool {
 /// # Errors
 /// When the program cannot be started. How it ended is not judged here: see [`Output::verdict`].
 pub fn run<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)], stdin: &[u8]) -> Result<Output> {
+    finish(with_env(program, env), program, "plugin", stdin)
+}
+
+fn with_env<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)]) -> Command {
     let mut command = Command::new(program);
     command.envs(env.iter().map(|(key, value)| (key, value)));
-    finish(command, program, "plugin", stdin)
+    command
 }
 
 /// Runs a program to its end, whatever it is told and by whom.
 pub(crate) fn finish(mut command: Command, program: &Path, sort: &str, stdin: &[u8]) -> Result<Output> {
-    let name = || format!("{sort} {}", program.display());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start(&mut command).doing(|| format!("failed to start {}", name()))?;
-    let conversed = converse(&mut child, stdin).doing(|| format!("talk with {}", name()));
-    let (stdout, stderr) = match conversed {
-        Ok(said) => said,
-        Err(error) => {
-            // Nobody hears any more what it makes. It must not go on while that is being undone.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(error);
-        }
-    };
-    let status = child.wait().doing(|| format!("wait for {}", name()))?;
-    Ok(Output { program: program.into(), status, stdout, stderr })
+    let child =
+        start(piped(&mut command)).doing(|| format!("failed to start {sort} {}", program.display()))?;
+    Started { program: program.into(), child }.finish(sort, stdin)
+}
+
+fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
+}
+
+/// A program that has begun, and has been told nothing yet but its environment. Let go before it is asked, it is killed.
+pub(crate) struct Started {
+    program: PathBuf,
+    child: Child,
+}
+
+impl Started {
+    /// Starts a plugin, unless something speaks against it this very moment: whoever needs it then hears of that from [`run`].
+    pub(crate) fn at_once<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)]) -> Option<Started> {
+        let child = piped(&mut with_env(program, env)).spawn().ok()?;
+        Some(Started { program: program.into(), child })
+    }
+
+    /// As [`run`], from here on.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub(crate) fn finish(mut self, sort: &str, stdin: &[u8]) -> Result<Output> {
+        let program = self.program.clone();
+        let name = || format!("{sort} {}", program.display());
+        let (stdout, stderr) = converse(&mut self.child, stdin).doing(|| format!("talk with {}", name()))?;
+        let status = self.child.wait().doing(|| format!("wait for {}", name()))?;
+        Ok(Output { program, status, stdout, stderr })
+    }
+}
+
+impl Drop for Started {
+    /// Nobody hears any more what it makes. It must not go on while that is being undone. One that has ended is left alone.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A program that is being written over cannot be started for a moment (ETXTBSY); an installer that copies in place

@@ -6,7 +6,10 @@
 use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{Builder, JoinHandle};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -19,6 +22,9 @@ use crate::rtnl::Rtnl;
 
 /// The namespace of the thread that opens it, whichever thread that is.
 const OWN: &str = "/proc/thread-self/ns/net";
+
+/// The name of the threads that go into other namespaces.
+const VISITOR: &str = "visitor";
 
 /// A network namespace, held open: it cannot vanish while this value lives.
 #[derive(Debug)]
@@ -73,7 +79,7 @@ impl NetNs {
             unshare(CloneFlags::CLONE_NEWNET).doing(|| "make a network namespace")?;
             NetNs::here()
         };
-        on_a_thread_while(make, || ()).and_then(|(made, ())| made)
+        on_a_thread(make)?
     }
 
     fn hold(path: &Path) -> Result<NetNs> {
@@ -111,21 +117,29 @@ impl NetNs {
     /// The namespace cannot be entered: `EINVAL` if it is of another kind, `EPERM` without `CAP_SYS_ADMIN`
     /// over it. What `f` returns is handed back as it is.
     pub fn visit<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
-        self.visit_while(f, || ()).map(|(there, ())| there)
+        let visit = || self.enter().map(|()| f());
+        on_a_thread(visit)?
     }
 
-    /// The same, and does `here` in the meantime, where the caller is: starting a thread takes the kernel longer than most
-    /// of what a visitor does.
+    /// Sends a visitor ahead: a thread that does `there` inside this namespace and gives the first half of what it makes to
+    /// [`Visitor::answer`]. The second half it closes alone, for that may take the kernel a while, as may its own beginning and
+    /// end.
     ///
     /// # Errors
-    /// As [`NetNs::visit`].
-    pub fn visit_while<T: Send, U>(
+    /// `EAGAIN`, `EMFILE`: there can be no thread.
+    pub fn send<T: Send + 'static, R>(
         &self,
-        there: impl FnOnce() -> T + Send,
-        here: impl FnOnce() -> U,
-    ) -> Result<(T, U)> {
-        let visit = || self.enter().map(|()| there());
-        on_a_thread_while(visit, here).and_then(|(there, here)| Ok((there?, here)))
+        there: impl FnOnce() -> (T, R) + Send + 'static,
+    ) -> Result<Visitor<T>> {
+        let doing = || "start a thread for another namespace";
+        let netns = NetNs { fd: self.fd.try_clone().doing(doing)?, path: self.path.clone() };
+        let (said, answer) = sync_channel(1);
+        let visit = move || match netns.enter().map(|()| there()) {
+            Ok((made, _rest)) => drop(said.send(Ok(made))),
+            Err(error) => drop(said.send(Err(error))),
+        };
+        let thread = Builder::new().name(VISITOR.into()).spawn(visit).doing(doing)?;
+        Ok(Visitor { answer, thread })
     }
 
     /// Takes the calling thread into this namespace, for good: nothing takes it back. For a program that has nothing to do
@@ -153,19 +167,37 @@ impl AsFd for NetNs {
     }
 }
 
-/// Runs `there` on a thread of its own and `here` on this one, and waits for both.
-fn on_a_thread_while<T: Send, U>(
-    there: impl FnOnce() -> T + Send,
-    here: impl FnOnce() -> U,
-) -> Result<(T, U)> {
+/// A thread on its way to another namespace. Nobody has to wait for its end.
+pub struct Visitor<T> {
+    answer: Receiver<Result<T>>,
+    thread: JoinHandle<()>,
+}
+
+impl<T> Visitor<T> {
+    /// Waits for what it has made.
+    ///
+    /// # Errors
+    /// As [`NetNs::visit`].
+    pub fn answer(self) -> Result<T> {
+        match self.answer.recv() {
+            Ok(answer) => answer,
+            // It ended without a word: a panic, which travels on.
+            Err(_) => match self.thread.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => Err(Error::plain("visit a namespace", "the visitor has said nothing")),
+            },
+        }
+    }
+}
+
+/// Runs `there` on a thread of its own, and waits for its end.
+fn on_a_thread<T: Send>(there: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let visitor = std::thread::Builder::new()
-            .name("visitor".into())
+        let visitor = Builder::new()
+            .name(VISITOR.into())
             .spawn_scoped(scope, there)
             .doing(|| "start a thread for another namespace")?;
-        let here = here();
-        let there = visitor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((there, here))
+        Ok(visitor.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 
