@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use cni::error::{Code, Error, OrFail, Result};
+use cni::files;
 use serde::{Deserialize, Serialize};
 
 /// The file by which a recording is known.
@@ -28,6 +29,12 @@ const FORM: u32 = 1;
 
 /// More calls within calls than anybody makes.
 const DEEPEST: usize = 16;
+
+/// A whole recording is not longer, in bytes: it is read at once, and somebody else may have made it.
+const LONGEST: usize = 8 << 20;
+
+/// What a call takes at least, however little it says.
+const LEAST: usize = 1024;
 
 /// What a whole recording is about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,6 +93,17 @@ impl Call {
 }
 
 impl Outline {
+    /// What is written in `call.json`.
+    fn read(text: &[u8]) -> serde_json::Result<Outline> {
+        serde_json::from_slice(text)
+    }
+
+    /// The environment of the protocol: what else is in a recording has no business there, whoever has put it there, and a name
+    /// with a `=` would be another one's to whoever reads it.
+    pub(super) fn of_the_protocol(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.environment.iter().filter(|(key, _)| key.starts_with("CNI_") && !key.contains('='))
+    }
+
     pub(super) fn ended(&mut self, status: ExitStatus) {
         (self.exit, self.signal) = (status.code(), status.signal());
     }
@@ -174,52 +192,67 @@ pub(super) fn about(root: &Path) -> Result<About> {
         let root = root.display();
         Error::config(format!("{root} is no recording{why}; `cnitool trace --record DIR` makes one"))
     };
-    let text = match fs::read(&path) {
+    let text = match files::read(&path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(foreign(": there is no trace.json in it"));
         }
         text => text.or_fail(Code::IO, || format!("read {}", path.display()))?,
     };
-    let about: About =
-        serde_json::from_slice(&text).map_err(|error| foreign(&format!(": trace.json: {error}")))?;
-    match about.form {
-        FORM => Ok(about),
-        other => Err(foreign(&format!(" of form {FORM}, but {other}"))),
+    About::read(&text).map_err(|why| foreign(&why))
+}
+
+impl About {
+    /// What is written in `trace.json`, or what is wrong with it.
+    fn read(text: &[u8]) -> std::result::Result<About, String> {
+        let about: About = serde_json::from_slice(text).map_err(|error| format!(": trace.json: {error}"))?;
+        match about.form {
+            FORM => Ok(about),
+            other => Err(format!(" of form {FORM}, but {other}")),
+        }
     }
 }
 
 /// The calls of a recording, in order.
 ///
 /// # Errors
-/// Code 5 for what cannot be read, 6 for what cannot be understood.
+/// Code 5 for what cannot be read, 6 for what cannot be understood, 7 for more than anybody records.
 pub(super) fn calls(root: &Path) -> Result<Vec<Call>> {
-    read(&root.join(CALLS), 0)
+    let mut room = LONGEST;
+    read(&root.join(CALLS), 0, &mut room)
 }
 
-fn read(within: &Path, depth: usize) -> Result<Vec<Call>> {
+/// `room` is how much may still be read.
+fn read(within: &Path, depth: usize, room: &mut usize) -> Result<Vec<Call>> {
     let reading = |path: &Path| format!("read {}", path.display());
     let places = places(within).or_fail(Code::IO, || reading(within))?;
     if depth == DEEPEST {
         return Err(Error::config(format!("{}: more than {DEEPEST} calls within calls", within.display())));
     }
-    let call = |(_, name, folder): (usize, String, PathBuf)| {
-        let file = |name: &str| match fs::read(folder.join(name)) {
+    let mut call = |(_, name, folder): (usize, String, PathBuf)| {
+        let mut file = |name: &str| match files::read(&folder.join(name)) {
             // It was killed before it came to that.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            bytes => bytes.or_fail(Code::IO, || reading(&folder.join(name))),
+            bytes => {
+                let bytes = bytes.or_fail(Code::IO, || reading(&folder.join(name)))?;
+                *room = room.checked_sub(bytes.len() + LEAST).ok_or_else(|| {
+                    let limit = LONGEST >> 20;
+                    Error::config(format!("{}: the recording has more than {limit} MiB", folder.display()))
+                })?;
+                Ok(bytes)
+            }
         };
         let path = folder.join(CALL);
-        let outline = serde_json::from_slice(&file(CALL)?).or_fail(Code::DECODE, || reading(&path))?;
+        let outline = Outline::read(&file(CALL)?).or_fail(Code::DECODE, || reading(&path))?;
         let (stdin, stdout, stderr) = (file("stdin")?, file("stdout")?, file("stderr")?);
-        Ok(Call { name, outline, stdin, stdout, stderr, within: read(&folder, depth + 1)? })
+        Ok(Call { name, outline, stdin, stdout, stderr, within: read(&folder, depth + 1, room)? })
     };
-    places.into_iter().map(call).collect()
+    places.into_iter().map(&mut call).collect()
 }
 
 /// The call that is under way, the innermost.
 pub(super) fn under_way(within: &Path) -> Option<String> {
     let (_, name, folder) = places(within).ok()?.pop()?;
-    let outline: Outline = serde_json::from_slice(&fs::read(folder.join(CALL)).ok()?).ok()?;
+    let outline = Outline::read(&files::read(&folder.join(CALL)).ok()?).ok()?;
     let here = (outline.exit, outline.signal) == (None, None);
     here.then(|| under_way(&folder).unwrap_or(name))
 }
@@ -231,4 +264,50 @@ pub(super) fn of_the_protocol(
     let ours = variables.filter(|(key, _)| key.as_bytes().starts_with(b"CNI_"));
     ours.map(|(key, value)| (key.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::super::{replay, trace, tree};
+    use super::*;
+
+    /// A recording of one call in one document; what is no document stands for a text that a plugin has said.
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        trace: &'a RawValue,
+        #[serde(borrow)]
+        call: &'a RawValue,
+        #[serde(borrow)]
+        stdout: &'a RawValue,
+    }
+
+    fn recorded(bytes: &[u8]) -> Option<(About, Call)> {
+        let whole: Whole<'_> = serde_json::from_slice(bytes).ok()?;
+        let about = About::read(whole.trace.get().as_bytes()).ok()?;
+        let outline = Outline::read(whole.call.get().as_bytes()).ok()?;
+        Some((about, said(outline, whole.stdout.get().as_bytes())))
+    }
+
+    fn said(outline: Outline, stdout: &[u8]) -> Call {
+        let (name, stdout) = (outline.program.clone(), stdout.to_vec());
+        Call { name, outline, stdin: Vec::new(), stdout, stderr: Vec::new(), within: Vec::new() }
+    }
+
+    /// What is shown is plain, and in proportion; what is passed on is of the protocol; a call is no other than itself.
+    #[test]
+    fn whatever_a_recording_holds_can_be_shown_and_compared() {
+        fuzz::attack("recording", |bytes| {
+            let read = recorded(bytes).map(|(_, call)| call);
+            let call = read.unwrap_or_else(|| said(Outline::default(), bytes));
+            let text = tree::draw(&[trace::branch(&call, None)]);
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+            assert!(text.len() <= 4096 + 512 * bytes.len(), "{} of {}", text.len(), bytes.len());
+            assert!(replay::is_same(&call, &call));
+            let mut kept = call.outline.of_the_protocol();
+            assert!(kept.all(|(key, _)| key.starts_with("CNI_") && !key.contains('=')));
+        });
+    }
 }

@@ -43,8 +43,7 @@ pub(super) fn replay(root: &Path, path: &[PathBuf]) -> Result<Replayed> {
     {
         let _progress = trace.progress();
         for call in &recorded {
-            // What is not of the protocol has no business in a recording, whoever has put it there.
-            let kept = call.outline.environment.iter().filter(|(key, _)| key.starts_with("CNI_"));
+            let kept = call.outline.of_the_protocol();
             let mut env: Vec<(OsString, OsString)> =
                 kept.map(|(key, value)| (key.into(), value.into())).collect();
             env.retain(|(key, _)| key != "CNI_PATH");
@@ -158,6 +157,12 @@ impl Replayed {
         let calls: Vec<Json> = self.calls.iter().map(call).collect();
         json!({"verb": self.about.verb, "network": self.about.network, "same": self.is_same(), "calls": calls})
     }
+}
+
+/// Whether nothing is different about a call.
+#[cfg(test)]
+pub(super) fn is_same(then: &Call, now: &Call) -> bool {
+    between(then, now).is_empty()
 }
 
 #[cfg(test)]

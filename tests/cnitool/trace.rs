@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CONF, Tool, program, refused};
 use crate::lab::call::Call;
+use crate::lab::host::Host;
 use crate::lab::outcome::Outcome;
 use crate::lab::stub::Stub;
 use crate::lab::{conf, lab};
@@ -241,6 +242,87 @@ fn a_folder_that_cannot_be_written_or_is_no_recording_is_refused_before_anything
             (received.variable("CNI_ARGS").as_deref(), received.variable("LD_PRELOAD")),
             (Some("A=1"), None)
         );
+    });
+}
+
+/// 64 MiB of addresses, and no end of patience.
+const BOUNDS: [&str; 4] = ["sh", "-c", "ulimit -v 65536; exec timeout -s KILL 60 \"$@\"", "sh"];
+
+/// A recording of one call, in which this is changed then.
+fn recording(host: &Host, name: &str, script: &str) -> String {
+    host.sh(&format!(
+        "mkdir -p /run/{name}/calls/1-one; cd /run/{name}
+        echo '{{\"form\":1,\"verb\":\"\\u001b[2J\",\"network\":\"net\"}}' > trace.json
+        echo '{{\"program\":\"/x\",\"environment\":{{\"CNI_COMMAND\":\"ADD\"}}}}' > calls/1-one/call.json
+        {script}"
+    ));
+    format!("/run/{name}")
+}
+
+/// It may be somebody else's, and hold anything: nothing in it is waited for, followed, or read without end.
+#[test]
+fn a_hostile_recording_is_refused_before_anything_runs() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.1.0", &json!({}));
+        let nested = "for n in $(seq 17); do mkdir 1-one; cp call.json 1-one; cd 1-one; done";
+        for (name, script, words) in [
+            ("pipe", "rm trace.json; mkfifo trace.json", "trace.json: it is no regular file"),
+            ("zero", "ln -sf /dev/zero trace.json", "trace.json: it is a symbolic link"),
+            ("secret", "ln -s /etc/shadow calls/1-one/stdin", "stdin: it is a symbolic link"),
+            ("waits", "mkfifo calls/1-one/stdout", "stdout: it is no regular file"),
+            ("sparse", "truncate -s 1T calls/1-one/stderr", "stderr: it is longer than 32 MiB"),
+            ("long", "truncate -s 9M calls/1-one/stderr", "the recording has more than 8 MiB"),
+            ("wide", ":", "more than 8 MiB"),
+            ("deep", &format!("cd calls/1-one; {nested}"), "more than 16 calls within calls"),
+            (
+                "round",
+                "ln -s .. calls/1-one/1-one; cp -r calls/1-one calls/2-\u{1b}",
+                r#"failed to find plugin "\u{1b}""#,
+            ),
+            ("nul", r"sed -i 's/ADD/A\\u0000D/' calls/1-one/call.json", "nul byte"),
+        ] {
+            let folder = recording(host, name, script);
+            for call in (2..9000).filter(|_| name == "wide") {
+                let call = format!("{folder}/calls/{call}-one");
+                fs::create_dir(&call).unwrap();
+                fs::write(format!("{call}/call.json"), "{}").unwrap();
+            }
+            let answer = cnitool(&tool, &["replay", &folder]).under(&BOUNDS).run();
+            refused(&answer, &[words]);
+            assert!(!answer.stderr().contains('\u{1b}'), "{answer}");
+        }
+        assert_eq!(tool.verbs(), [[""; 0]]);
+    });
+}
+
+#[test]
+fn a_recording_chooses_neither_programs_nor_verbs_by_variables_within_variables() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.1.0", &json!({}));
+        let evil = Stub::install_in("one", "/run/lab/evil");
+        let smuggled = r#"{"CNI_COMMAND":"ADD","CNI_PATH=/run/lab/evil:":"x","CNI_COMMAND=DEL":"x"}"#;
+        let call = json!({"program": "/x", "environment": serde_json::from_str::<Value>(smuggled).unwrap()});
+        let folder = recording(host, "smuggles", &format!("echo '{call}' > calls/1-one/call.json"));
+        let other = cnitool(&tool, &["replay", &folder]).under(&BOUNDS).run();
+        assert!(!other.succeeded(), "its answer was not recorded\n{other}");
+        let received = tool.stubs[0].calls().pop().unwrap();
+        let of_the_protocol = |key: &std::ffi::OsString| key.to_string_lossy().starts_with("CNI_");
+        assert_eq!(received.environment.iter().filter(|(key, _)| of_the_protocol(key)).count(), 2);
+        assert!(evil.calls().is_empty() && received.variable("CNI_COMMAND").as_deref() == Some("ADD"));
+    });
+}
+
+#[test]
+fn an_answer_that_is_nested_a_hundred_thousand_times_is_told_as_it_is() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["one"]);
+        tool.network("1.1.0", &json!({}));
+        tool.stubs[0].answers("STATUS", &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)));
+        let traced = cnitool(&tool, &["trace", "status", "net"]).under(&BOUNDS).run();
+        let (said, length) = (traced.stdout(), traced.stdout().len());
+        assert!(said.contains("STATUS one") && length < 500_000, "{length} bytes");
     });
 }
 

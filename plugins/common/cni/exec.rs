@@ -19,6 +19,9 @@ use crate::hold;
 use crate::name::PluginName;
 use crate::value::Value;
 
+/// No plugin's answer is longer, in bytes. Of a log so much is kept.
+const LONGEST: usize = 4 << 20;
+
 /// What a program has said.
 #[derive(Debug)]
 pub struct Output {
@@ -164,8 +167,8 @@ fn converse(child: &mut Child, mut unsent: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> 
                 stdin = None;
             }
         }
-        if from_stdout {
-            stdout.hear()?;
+        if from_stdout && !stdout.hear()? {
+            return Err(Error::internal(format!("its answer is longer than {} MiB", LONGEST >> 20)));
         }
         if from_stderr {
             stderr.hear()?;
@@ -210,16 +213,18 @@ impl<R: Read + AsFd> Hearing<R> {
         self.from.as_ref().map(AsFd::as_fd)
     }
 
-    fn hear(&mut self) -> Result<()> {
-        let Some(from) = &mut self.from else { return Ok(()) };
+    /// False for what came when there was enough, and is not kept.
+    fn hear(&mut self) -> Result<bool> {
+        let Some(from) = &mut self.from else { return Ok(true) };
         let mut chunk = [0; 4096];
         match from.read(&mut chunk) {
             Ok(0) => self.from = None,
+            Ok(length) if self.heard.len() + length > LONGEST => return Ok(false),
             Ok(length) => self.heard.extend_from_slice(chunk.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error).doing(|| "read its output".into()),
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -304,6 +309,15 @@ mod tests {
     fn a_program_that_never_reads_is_not_waited_for() {
         let output = shell("echo $CNI_COMMAND; echo log >&2", &vec![b'x'; 1_000_000]);
         assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"ADD\n"[..], &b"log\n"[..]));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_heard_to_its_end() {
+        let endless = Command::new("/usr/bin/yes");
+        let error = finish(endless, Path::new("/usr/bin/yes"), "plugin", b"").unwrap_err();
+        assert_eq!(error.msg(), "talk with plugin /usr/bin/yes: its answer is longer than 4 MiB");
+        let output = shell("head -c 6000000 /dev/zero >&2; echo {}", b"");
+        assert_eq!((output.stdout.as_slice(), output.stderr.len() <= LONGEST), (&b"{}\n"[..], true));
     }
 
     #[test]
