@@ -1,6 +1,7 @@
 //! What strangers write, plant and name: strings that would be paths, lines or words of a command, files in the place of ours,
 //! names that collide. Each is refused or kept as what it is, and nobody else's is touched.
 
+mod descriptors;
 mod planted;
 mod rebel;
 mod terminal;
