@@ -109,7 +109,7 @@ burst: build-all packages
 	$(CARGO_TEST) burst::mixed
 
 # `make test` tries a sample. Most of the time the kernel is waited for, so there are more walks at once than processors.
-# WALKS=bridge_ tries some. A walk that finds something says so in its line, and fails.
+# WALKS=bridge:: tries some. A walk that finds something says so in its line, and fails.
 WALKS ?= reliability::
 JOBS ?= 4
 reliability: build-all packages

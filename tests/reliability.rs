@@ -7,10 +7,10 @@
 //!
 //! `make test` tries a sample, the same each time (`JACKFIELD_SEED=N` tries another); `make reliability` tries all.
 
-mod calls;
-mod machine;
+pub mod calls;
+pub mod machine;
 mod scene;
-mod tracer;
+pub mod tracer;
 mod walk;
 mod witness;
 
@@ -168,48 +168,43 @@ fn some_of(layout: Layout) {
     });
 }
 
+/// The whole walks of a scene, one for each verb: `bridge::add` and so on.
+macro_rules! whole_walks {
+    ($layout:ident: $($verb:ident $word:literal)*) => { $(
+        #[test]
+        #[ignore = "make reliability"]
+        fn $verb() { super::all_of(super::scene::$layout, $word); }
+    )* };
+}
+
+/// A scene is a line, and so is a verb.
 macro_rules! walks {
-    ($($sample:ident of $layout:ident: $add:ident, $check:ident, $del:ident, $gc:ident, $status:ident;)*) => { $(
+    ($($sample:ident of $layout:ident;)*) => { $(
         #[test]
         fn $sample() { some_of(scene::$layout); }
-        #[test]
-        #[ignore = "make reliability"]
-        fn $add() { all_of(scene::$layout, "ADD"); }
-        #[test]
-        #[ignore = "make reliability"]
-        fn $check() { all_of(scene::$layout, "CHECK"); }
-        #[test]
-        #[ignore = "make reliability"]
-        fn $del() { all_of(scene::$layout, "DEL"); }
-        #[test]
-        #[ignore = "make reliability"]
-        fn $gc() { all_of(scene::$layout, "GC"); }
-        #[test]
-        #[ignore = "make reliability"]
-        fn $status() { all_of(scene::$layout, "STATUS"); }
+
+        mod $layout {
+            whole_walks! { $layout:
+                add "ADD"
+                check "CHECK"
+                del "DEL"
+                gc "GC"
+                status "STATUS"
+            }
+        }
     )* };
 }
 
 walks! {
-    a_bridge_that_dies_anywhere_leaves_nothing of bridge:
-        bridge_add, bridge_check, bridge_del, bridge_gc, bridge_status;
-    a_guarded_bridge_that_dies_anywhere_leaves_nothing of guarded:
-        guarded_add, guarded_check, guarded_del, guarded_gc, guarded_status;
-    a_veth_that_dies_anywhere_leaves_nothing of veth: veth_add, veth_check, veth_del, veth_gc, veth_status;
-    a_portmap_that_dies_anywhere_leaves_nothing of portmap:
-        portmap_add, portmap_check, portmap_del, portmap_gc, portmap_status;
-    a_firewall_that_dies_anywhere_leaves_nothing of firewall:
-        firewall_add, firewall_check, firewall_del, firewall_gc, firewall_status;
-    a_bandwidth_that_dies_anywhere_leaves_nothing of bandwidth:
-        bandwidth_add, bandwidth_check, bandwidth_del, bandwidth_gc, bandwidth_status;
-    a_tuning_that_dies_anywhere_leaves_nothing of tuning:
-        tuning_add, tuning_check, tuning_del, tuning_gc, tuning_status;
-    a_loopback_that_dies_anywhere_leaves_nothing of loopback:
-        loopback_add, loopback_check, loopback_del, loopback_gc, loopback_status;
-    a_host_local_that_dies_anywhere_leaves_nothing of host_local:
-        host_local_add, host_local_check, host_local_del, host_local_gc, host_local_status;
-    a_static_that_dies_anywhere_leaves_nothing of fixed:
-        static_add, static_check, static_del, static_gc, static_status;
-    a_cnitool_that_dies_anywhere_leaves_nothing of cnitool:
-        cnitool_add, cnitool_check, cnitool_del, cnitool_gc, cnitool_status;
+    a_bridge_that_dies_anywhere_leaves_nothing of bridge;
+    a_guarded_bridge_that_dies_anywhere_leaves_nothing of guarded;
+    a_veth_that_dies_anywhere_leaves_nothing of veth;
+    a_portmap_that_dies_anywhere_leaves_nothing of portmap;
+    a_firewall_that_dies_anywhere_leaves_nothing of firewall;
+    a_bandwidth_that_dies_anywhere_leaves_nothing of bandwidth;
+    a_tuning_that_dies_anywhere_leaves_nothing of tuning;
+    a_loopback_that_dies_anywhere_leaves_nothing of loopback;
+    a_host_local_that_dies_anywhere_leaves_nothing of host_local;
+    a_static_that_dies_anywhere_leaves_nothing of fixed;
+    a_cnitool_that_dies_anywhere_leaves_nothing of cnitool;
 }

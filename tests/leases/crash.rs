@@ -1,11 +1,12 @@
 //! Whole or not at all: a call that is killed, or refused by the kernel, at any of its requests.
 //!
-//! The walk asks strace(1) which requests a call makes, and then makes the same call again for each of them, killed right
-//! before that request. Nothing is chosen: what lies between any two requests has been the last moment once.
+//! The walk records which requests a call makes, and then makes the same call again for each of them, killed right before
+//! that request. Nothing is chosen: what lies between any two requests has been the last moment once.
 
 use std::collections::BTreeMap;
 use std::fs;
 
+use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::{container, leases, network};
@@ -14,50 +15,28 @@ use crate::lab::conf;
 use crate::lab::host::{Host, Pod};
 use crate::lab::lab_with;
 use crate::lab::outcome::Outcome;
-use crate::lab::world::{Need, variable};
+use crate::lab::world::{self, Need};
+use crate::reliability::tracer::{self, Asked, Deed};
+use crate::reliability::{calls, machine};
 
 const NET: &str = "/run/leases/net-a";
-const TRACE: &str = "/run/lab/strace";
 
 /// Their ADD is torn by a crash, for ever.
 const OURS: &[Need] = &[Need::Ours("lease-whole")];
 
-/// The n-th request of one kind.
-#[derive(Clone, Debug)]
-struct Request {
-    kind: String,
-    number: usize,
-    line: String,
-}
-
 /// All requests of a call, in order.
-fn requests(call: &Call) -> Vec<Request> {
-    call.clone().under(&["strace", "-f", "-qq", "-o", TRACE]).run();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let text = fs::read_to_string(TRACE).unwrap();
-    let asked = text.lines().filter_map(|line| {
-        let (_, request) = line.split_once(' ')?;
-        let kind = request.trim_start().split_once('(')?.0.to_owned();
-        let number = counts.entry(kind.clone()).or_default();
-        *number += 1;
-        Some(Request { kind, number: *number, line: request.trim().to_owned() })
-    });
-    // The first one is strace's own: it becomes the program.
-    let asked: Vec<Request> = asked.skip(1).collect();
-    assert!(asked.len() > 30 && asked.iter().any(|request| request.kind == "flock"), "{text}");
+fn requests(call: &Call) -> Vec<Asked> {
+    let asked = tracer::record(call).asked;
+    let has_locked = asked.iter().any(|request| calls::name(request.point.call) == "flock");
+    assert!(asked.len() > 30 && has_locked, "{asked:?}");
     asked
 }
 
-/// Each request is tried, but in an emulated kernel, which takes ten times as long, only every ninth.
-fn step() -> usize {
-    if variable("JACKFIELD_GUEST").is_some() { 9 } else { 1 }
-}
-
 /// The call, with this done to one of its requests.
-fn with(call: &Call, request: &Request, what: &str) -> Outcome {
-    let Request { kind, number, .. } = request;
-    let (trace, inject) = (format!("trace={kind}"), format!("inject={kind}:{what}:when={number}"));
-    call.clone().under(&["strace", "-f", "-qq", "-o", TRACE, "-e", &trace, "-e", &inject]).run()
+fn with(call: &Call, request: &Asked, deed: Deed) -> Outcome {
+    let run = tracer::at(call, &request.point, deed);
+    assert!(run.reached, "{request:?} was not made\n{}", run.outcome);
+    run.outcome
 }
 
 /// A /29 with five addresses, of which three containers have one each and an IPv6 address beside it, and a pod.
@@ -143,9 +122,9 @@ fn walk(net: &Net<'_>, before: impl Fn(&Net<'_>), verb: &str, after: impl Fn(&Ne
     before(net);
     let all = requests(&net.call(verb, "x"));
     after(net);
-    for (n, request) in all.iter().enumerate().step_by(step()) {
+    for (n, request) in all.iter().enumerate() {
         before(net);
-        let answer = with(&net.call(verb, "x"), request, "signal=KILL");
+        let answer = with(&net.call(verb, "x"), request, Deed::KillAll);
         assert_eq!(answer.status().code(), None, "was not killed: {request:?}\n{answer}");
         net.is_whole(request);
         // What a runtime does next: it removes what it knows of, or has removed all it does not know of.
@@ -203,32 +182,34 @@ fn a_gc_that_is_killed_at_any_request_can_be_repeated() {
 }
 
 /// What the kernel may say to each kind of request that is about files.
-fn refusals(kind: &str) -> &'static [&'static str] {
+fn refusals(kind: &str) -> &'static [Errno] {
     match kind {
-        "open" | "openat" => &["EIO", "ENOSPC", "EROFS", "EMFILE"],
-        "linkat" | "unlink" | "unlinkat" => &["EIO", "ENOSPC", "EROFS", "EINTR"],
-        "write" | "pwrite64" | "fsetxattr" | "ftruncate" => &["EIO", "ENOSPC"],
-        "flock" => &["EIO", "EINTR", "ENOLCK"],
+        "open" | "openat" => &[Errno::EIO, Errno::ENOSPC, Errno::EROFS, Errno::EMFILE],
+        "linkat" | "unlink" | "unlinkat" => &[Errno::EIO, Errno::ENOSPC, Errno::EROFS, Errno::EINTR],
+        "write" | "pwrite64" | "fsetxattr" | "ftruncate" => &[Errno::EIO, Errno::ENOSPC],
+        "flock" => &[Errno::EIO, Errno::EINTR, Errno::ENOLCK],
         "read" | "pread64" | "getdents64" | "statx" | "fstat" | "newfstatat" | "fgetxattr" | "utimensat"
-        | "statfs" | "mkdir" | "access" | "close" | "stat" | "readlink" | "lseek" => &["EIO"],
+        | "statfs" | "mkdir" | "access" | "close" | "stat" | "readlink" | "lseek" => &[Errno::EIO],
         _ => &[],
     }
 }
 
 /// What strerror(3) says, of glibc and of musl.
-fn words(errno: &str) -> &'static [&'static str] {
+fn words(errno: Errno) -> &'static [&'static str] {
     match errno {
-        "EIO" => &["input/output error", "i/o error"],
-        "ENOSPC" => &["no space left"],
-        "EROFS" => &["read-only file system"],
-        "EMFILE" => &["too many open files", "no file descriptors"],
-        "EINTR" => &["interrupted"],
-        _ => &["locks available"],
+        Errno::EIO => &["input/output error", "i/o error"],
+        Errno::EROFS => &["read-only file system"],
+        Errno::EMFILE => &["too many open files", "no file descriptors"],
+        Errno::ENOLCK => &["locks available"],
+        other => calls::words(other),
     }
 }
 
 /// Has the kernel refuse each request of `call` in turn. Whatever it refuses, the call does all or nothing, and says why.
 fn refused_in_turn(verb: &'static str) {
+    if !machine::CAN_REFUSE {
+        return world::skip("refused requests", "no answer can be set on this processor");
+    }
     lab_with(OURS, |host| {
         let net = Net::new(host);
         let del = || net.call("DEL", "x").run().silent();
@@ -241,11 +222,12 @@ fn refused_in_turn(verb: &'static str) {
         let all = requests(&net.call(verb, "x"));
         del();
         // What comes before it reads its configuration is the loader and Rust's own beginning.
-        let begins = all.iter().position(|request| request.line.starts_with("read(0,")).unwrap();
-        for (n, request) in all.iter().enumerate().skip(begins).step_by(step()) {
-            for errno in refusals(&request.kind) {
+        let kind = |request: &Asked| calls::name(request.point.call);
+        let begins = all.iter().position(|it| kind(it) == "read" && it.first == 0).unwrap();
+        for (n, request) in all.iter().enumerate().skip(begins) {
+            for errno in refusals(&kind(request)) {
                 before();
-                let answer = with(&net.call(verb, "x"), request, &format!("error={errno}"));
+                let answer = with(&net.call(verb, "x"), request, Deed::Refuse(*errno));
                 let why = (errno, request, &answer.stdout());
                 net.is_whole(&why);
                 let left = leases(NET).len() - 2 * net.living.len();
@@ -258,8 +240,8 @@ fn refused_in_turn(verb: &'static str) {
                 if !answer.succeeded() {
                     let object: Value = serde_json::from_str(&answer.stdout()).unwrap_or_default();
                     let text = format!("{} {}", object["msg"], object["details"]).to_lowercase();
-                    let told = words(errno).iter().any(|words| text.contains(words));
-                    assert!(told || request.kind == "write", "{why:?}");
+                    let told = words(*errno).iter().any(|words| text.contains(words));
+                    assert!(told || kind(request) == "write", "{why:?}");
                 }
                 del();
                 if n % 4 == 0 {
