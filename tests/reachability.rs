@@ -55,18 +55,19 @@ macro_rules! columns {
 }
 
 columns! {
-    who_reaches_whom_without_any_option: 0,
-    who_reaches_whom_with_a_gateway: 1,
-    who_reaches_whom_with_masquerade: 2,
-    who_reaches_whom_with_the_spoof_check: 3,
-    who_reaches_whom_with_isolated_ports: 4,
-    who_reaches_whom_where_forward_drops: 5,
-    who_reaches_whom_where_forward_drops_and_firewall_lets_through: 6,
-    who_reaches_whom_where_firewall_keeps_bridges_apart: 7,
-    who_reaches_whom_where_firewall_keeps_containers_apart: 8,
-    who_reaches_whom_with_published_ports: 9,
-    who_reaches_whom_with_ports_published_at_one_address: 10,
-    who_reaches_whom_with_ports_published_and_sources_kept: 11,
+    who_reaches_whom_without_addresses: 0,
+    who_reaches_whom_without_any_option: 1,
+    who_reaches_whom_with_a_gateway: 2,
+    who_reaches_whom_with_masquerade: 3,
+    who_reaches_whom_with_the_spoof_check: 4,
+    who_reaches_whom_with_isolated_ports: 5,
+    who_reaches_whom_where_forward_drops: 6,
+    who_reaches_whom_where_forward_drops_and_firewall_lets_through: 7,
+    who_reaches_whom_where_firewall_keeps_bridges_apart: 8,
+    who_reaches_whom_where_firewall_keeps_containers_apart: 9,
+    who_reaches_whom_with_published_ports: 10,
+    who_reaches_whom_with_ports_published_at_one_address: 11,
+    who_reaches_whom_with_ports_published_and_sources_kept: 12,
 }
 
 #[test]

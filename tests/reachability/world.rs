@@ -23,12 +23,14 @@ pub struct Promise {
     behind: &'static [(&'static str, &'static str)],
     /// FORWARD drops what nobody accepts.
     drops: bool,
+    /// Nobody gives addresses: who lives there gives himself some, after ADD.
+    bare: bool,
     /// Under these keys the Go plugins of Debian have nothing to compare.
     pub ours: &'static [&'static str],
 }
 
 const fn promise(name: &'static str, bridge: &'static str) -> Promise {
-    Promise { name, bridge, behind: &[], drops: false, ours: &[] }
+    Promise { name, bridge, behind: &[], drops: false, bare: false, ours: &[] }
 }
 
 const GATEWAY: &str = r#"{"isGateway": true}"#;
@@ -37,7 +39,8 @@ const GATEWAY: &str = r#"{"isGateway": true}"#;
 const PUBLISHED: &str = r#"{"isGateway": true, "hairpinMode": true}"#;
 
 /// All columns.
-pub const OPTIONS: [Promise; 12] = [
+pub const OPTIONS: [Promise; 13] = [
+    Promise { bare: true, ..promise("no ipam", "{}") },
     promise("none", "{}"),
     promise("isGateway", GATEWAY),
     promise("ipMasq", r#"{"isGateway": true, "ipMasq": true}"#),
@@ -84,6 +87,9 @@ enum Kind {
     Foreign([&'static str; 2]),
     /// By all protocols in frames from a MAC address that nobody was given.
     Mac([&'static str; 2]),
+    /// Packets from addresses that are another's, in frames from one's own MAC address; and whoever they are for takes that
+    /// for the other's.
+    Claims([&'static str; 2], Who, [&'static str; 2]),
     /// A router advertisement, after which the other one has another way out.
     Router,
 }
@@ -99,6 +105,7 @@ enum Who {
 }
 
 const CONTAINER: [&str; 2] = ["10.9.0.2", "fd00:9::2"];
+const GATEWAYS: [&str; 2] = ["10.9.0.1", "fd00:9::1"];
 const NEIGHBOUR: [&str; 2] = ["10.9.0.3", "fd00:9::3"];
 const OTHER: [&str; 2] = ["10.8.0.2", "fd00:8::2"];
 const SECOND: [&str; 2] = ["192.0.2.9", "fd00:99::9"];
@@ -111,10 +118,10 @@ const fn way(from: &'static str, to: &'static str, kind: Kind) -> Way {
 }
 
 /// All rows.
-pub const WAYS: [Way; 22] = [
+pub const WAYS: [Way; 24] = [
     way("container", "its network", Kind::All(Who::Container, NEIGHBOUR)),
     way("container", "another network", Kind::All(Who::Container, OTHER)),
-    way("container", "its gateway", Kind::All(Who::Container, ["10.9.0.1", "fd00:9::1"])),
+    way("container", "its gateway", Kind::All(Who::Container, GATEWAYS)),
     way("container", "host", Kind::All(Who::Container, witness::HOST)),
     way("container", "outside", Kind::All(Who::Container, witness::OUTSIDE)),
     way("container", "outside, seen as", Kind::Seen(Who::Container, witness::OUTSIDE)),
@@ -131,8 +138,10 @@ pub const WAYS: [Way; 22] = [
     way("foreign address", "another network", Kind::Foreign(OTHER)),
     way("foreign address", "outside", Kind::Foreign(witness::OUTSIDE)),
     way("foreign MAC", "its network", Kind::Mac(NEIGHBOUR)),
-    way("foreign MAC", "its gateway", Kind::Mac(["10.9.0.1", "fd00:9::1"])),
+    way("foreign MAC", "its gateway", Kind::Mac(GATEWAYS)),
     way("foreign MAC", "outside", Kind::Mac(witness::OUTSIDE)),
+    way("container as its gateway", "its network", Kind::Claims(GATEWAYS, Who::Neighbour, NEIGHBOUR)),
+    way("container as its neighbour", "its gateway", Kind::Claims(NEIGHBOUR, Who::Host, GATEWAYS)),
     way("router advertisement", "its network", Kind::Router),
 ];
 
@@ -148,6 +157,7 @@ impl Way {
             Kind::Published(who, to) => (who, to, None, PUBLIC, &["tcp", "udp"]),
             Kind::Foreign(to) => (Who::Container, to, Some(FOREIGN), PORT, &["icmp", "tcp", "udp"]),
             Kind::Mac(to) => (Who::Container, to, None, PORT, &["icmp", "tcp", "udp"]),
+            Kind::Claims(claimed, _, to) => (Who::Container, to, Some(claimed), PORT, &["udp"]),
             Kind::Router => return Vec::new(),
         };
         let one = |family: usize, protocol: &&'static str| {
@@ -280,8 +290,9 @@ impl<'h> World<'h> {
     fn asks(&mut self) -> Vec<String> {
         let foreign = |way: &Way| matches!(way.kind, Kind::Foreign(_));
         let mac = |way: &Way| matches!(way.kind, Kind::Mac(_));
+        let usual = |way: &Way| !foreign(way) && !mac(way) && !matches!(way.kind, Kind::Claims(..));
         let mut cells: Vec<String> = vec![String::new(); WAYS.len()];
-        self.ask(&mut cells, |way| !foreign(way) && !mac(way));
+        self.ask(&mut cells, usual);
         self.ask(&mut cells, foreign);
         self.container.sh(&format!("ip link set eth0 address {FOREIGN_MAC}; ip neigh flush dev eth0"));
         self.ask(&mut cells, mac);
@@ -294,6 +305,11 @@ impl<'h> World<'h> {
                     "–".clone_into(cell);
                 }
             });
+        }
+        for (way, cell) in WAYS.iter().zip(&mut cells) {
+            if let Kind::Claims(claimed, whom, _) = way.kind {
+                *cell = self.claims(way, claimed, whom);
+            }
         }
         let router = WAYS.iter().position(|way| matches!(way.kind, Kind::Router)).unwrap();
         cells[router] = self.advertises();
@@ -316,6 +332,27 @@ impl<'h> World<'h> {
         }
     }
 
+    /// The container takes another's addresses and asks somebody from them, who looks up first who that is; and whoever was asked
+    /// believes that they are the container's, or not.
+    fn claims(&mut self, way: &Way, claimed: [&str; 2], whom: Who) -> String {
+        let [four, six] = claimed;
+        let (asked, link): (&Place, _) =
+            if matches!(whom, Who::Host) { (self.host, "br9") } else { (&self.neighbour, "eth0") };
+        self.container.sh(&format!(
+            "ip addr add {four}/32 dev eth0; ip addr add {six}/128 dev eth0 nodad; ip neigh flush dev eth0"
+        ));
+        ask(&mut self.probers, &way.questions());
+        let believed = claimed.map(|address| {
+            let known = asked.ip(&format!("neigh show {address} dev {link}"));
+            known.iter().any(|it| it["lladdr"] == self.mac.as_str()).then(String::new)
+        });
+        self.container.sh(&format!(
+            "ip addr del {four}/32 dev eth0; ip addr del {six}/128 dev eth0; ip neigh flush dev eth0"
+        ));
+        asked.sh(&format!("ip neigh flush dev {link}"));
+        way.cell(&believed)
+    }
+
     /// The container says that it is a router, and its neighbour believes it or not.
     fn advertises(&mut self) -> String {
         let link = self.container.link("eth0").unwrap();
@@ -333,14 +370,16 @@ impl<'h> World<'h> {
 fn attach<'h>(host: &'h Host, option: &Promise, pod: &Pod, network: u8) -> Vec<Attach<'h>> {
     let mut bridge: Value = serde_json::from_str(option.bridge).unwrap();
     let name = format!("net-{network}");
-    let ranges =
-        json!([[{"subnet": format!("10.{network}.0.0/24")}], [{"subnet": format!("fd00:{network}::/64")}]]);
-    let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
     let base = json!({
-        "cniVersion": host.newest(), "name": name, "type": "bridge", "bridge": format!("br{network}"),
-        "ipam": {"type": "host-local", "dataDir": "/run/leases", "ranges": ranges, "routes": routes}
+        "cniVersion": host.newest(), "name": name, "type": "bridge", "bridge": format!("br{network}")
     });
     bridge.as_object_mut().unwrap().extend(base.as_object().unwrap().clone());
+    if !option.bare {
+        let ranges = json!([[{"subnet": format!("10.{network}.0.0/24")}], [{"subnet": format!("fd00:{network}::/64")}]]);
+        let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+        bridge["ipam"] =
+            json!({"type": "host-local", "dataDir": "/run/leases", "ranges": ranges, "routes": routes});
+    }
     let mut chain = vec![("bridge", bridge)];
     for (program, keys) in option.behind {
         let mut conf: Value = serde_json::from_str(keys).unwrap_or_else(|_| json!({}));
@@ -362,6 +401,12 @@ fn attach<'h>(host: &'h Host, option: &Promise, pod: &Pod, network: u8) -> Vec<A
         };
         prev = Some(call.run().result());
         all.push(attachment);
+    }
+    if option.bare {
+        let own = if pod.name() == "neighbour" { 3 } else { 2 } + u8::from(pod.name() == "leaving") * 2;
+        pod.sh(&format!(
+            "ip addr add 10.{network}.0.{own}/24 dev eth0; ip addr add fd00:{network}::{own}/64 dev eth0 nodad"
+        ));
     }
     all
 }
