@@ -10,6 +10,8 @@
 
 mod dot;
 mod gather;
+#[cfg(test)]
+mod hostile;
 mod json;
 mod layout;
 mod mermaid;

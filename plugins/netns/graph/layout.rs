@@ -16,7 +16,7 @@ mod gutters;
 mod islands;
 mod sides;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::model::{Far, Graph};
 use card::{Card, End};

@@ -8,7 +8,8 @@ use linux::mac::Mac;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
-fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
+/// A link that works, with nothing on it.
+pub(in super::super) fn link(index: u32, name: &str, kind: Option<&str>) -> Link {
     let kernel = linux::link::Link {
         index,
         name: name.into(),
