@@ -22,7 +22,8 @@ use linux::nft::Nft;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::mark::Mark;
-use crate::attachment::record::{Claim, Masqueraded, Noted, Record};
+use crate::attachment::record::claim::Claim;
+use crate::attachment::record::{Masqueraded, Noted, Record};
 use crate::attachment::waits::Waits;
 use crate::attachment::{inherited, ruleset};
 

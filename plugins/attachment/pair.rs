@@ -21,7 +21,7 @@ use crate::attachment::container_end::ContainerEnd;
 use crate::attachment::host_end::{open_netns, refuse_second};
 use crate::attachment::lease::Lease;
 use crate::attachment::mark::{self, Mark};
-use crate::attachment::record::{self, Claim};
+use crate::attachment::record::{self, claim::Claim};
 
 /// How long a pair may take to come up: the Go plugin's whole patience.
 pub const PATIENCE: Duration = Duration::from_millis(2550);

@@ -52,7 +52,8 @@ use linux::rtnl::Rtnl;
 
 use self::layout::{ALLOWED, CHAIN, GUARDED, TABLE};
 use crate::attachment::mark::{self, Mark};
-use crate::attachment::record::{Claim, Noted, Record};
+use crate::attachment::record::claim::Claim;
+use crate::attachment::record::{Noted, Record};
 use crate::attachment::ruleset::{Repair, TABLE_COMMENT, is_of};
 use crate::attachment::waits::Waits;
 use crate::attachment::{host_end, purge, ruleset};

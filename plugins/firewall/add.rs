@@ -45,7 +45,7 @@ fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Resu
     let before = Claimed::of(&attachment.owner());
     let is_first = before == Claimed::NoRecord;
     let older = before.these();
-    let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
+    let mut claim = trail.step(|| record::claim::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
     let (held, whose) = (claim.held(), attachment.clone());
     trail.undo(move || {

@@ -107,7 +107,7 @@ pub fn write_down(
     let _step = log::step("record");
     let attachment = &add.attachment;
     let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
-    let mut claim = trail.step(|| record::Claim::make(PLUGIN, attachment))?;
+    let mut claim = trail.step(|| record::claim::Claim::make(PLUGIN, attachment))?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
     let (held, is_first, whose) = (claim.held(), before.is_none(), attachment.clone());
     trail.undo(move || {

@@ -14,7 +14,7 @@ use cni::files;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Claim;
+use super::claim::Claim;
 use super::leftover::Leftover;
 
 /// Whose turn it is: a lock on this folder.

@@ -9,7 +9,8 @@ use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 
-use super::{FOLDER, Record, understood};
+use super::lines::understood;
+use super::{FOLDER, Record};
 use crate::attachment::life::Life;
 use crate::attachment::whole;
 
