@@ -109,6 +109,38 @@ fn enabledad_brings_the_probing_back() {
     });
 }
 
+/// The kernel tells a process of so many changes as its socket can hold, and then that there were more.
+#[test]
+fn addresses_that_settle_unheard_are_found_settled() {
+    lab_with(&[Need::Ours("enabledad")], |host| {
+        let pod = host.pod();
+        let web = host.attach("bridge", conf::with(&conf::bridge(host), "/enabledad", json!(true)), &pod);
+        let mut add = web.call("ADD").start();
+        let is_tentative = || pod.sh("ip -6 addr show dev eth0 2>&1 || :").contains("scope global tentative");
+        while !is_tentative() {
+            assert!(!add.has_ended(), "it waits for its address");
+        }
+        add.signal("STOP");
+        pod.sh("seq 1 2000 | sed 's|.*|addr add fd00:77::&/128 dev lo|' | ip -batch -");
+        while is_tentative() {}
+        add.signal("CONT");
+        add.finish().result();
+    });
+}
+
+#[test]
+fn hundreds_of_routes_are_all_installed() {
+    lab(|host| {
+        let routes: Vec<Value> =
+            (0..600).map(|n| json!({"dst": format!("172.16.{}.{}/32", n / 250, n % 250)})).collect();
+        for program in ["bridge", "veth"] {
+            let pod = host.pod();
+            let result = add(host, program, &pod, Value::Array(routes.clone()));
+            assert_eq!(pod.routes("-4 route show root 172.16.0.0/16").len(), 600, "{result}");
+        }
+    });
+}
+
 #[test]
 fn router_advertisements_are_off_where_ipam_rules() {
     lab(|host| {

@@ -14,16 +14,20 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::record;
 
-/// Finds the IPAM plugin, and starts it where nothing is known of the attachment yet. A second ADD of one that lives is refused
+/// IPAM plugins that read their configuration first of all, whoever wrote them. What others do before that nobody knows: they
+/// are started when they are asked.
+const READERS: [&str; 2] = ["host-local", "static"];
+
+/// Finds the IPAM plugin, and starts it already where that can do no harm. A second ADD of an attachment that lives is refused
 /// before IPAM is even started.
 ///
 /// # Errors
 /// As [`Delegate::find`].
 pub fn call_in(ipam: &PluginName, plugin: &str, add: &Add) -> Result<Ready> {
     let delegate = Delegate::find(ipam, &add.call)?;
-    match record::is_there(plugin, &add.attachment) {
-        true => Ok(delegate.wait_for_its_turn()),
-        false => Ok(delegate.get_ready()),
+    match READERS.contains(&ipam.as_str()) && !record::is_there(plugin, &add.attachment) {
+        true => Ok(delegate.get_ready()),
+        false => Ok(delegate.wait_for_its_turn()),
     }
 }
 

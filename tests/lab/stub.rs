@@ -149,14 +149,9 @@ impl Stub {
         drop(File::options().write(true).open(self.folder.join("gate")).expect("the stub's gate"));
     }
 
-    /// The calls so far, in order. One that was ended before it had heard its question is none.
+    /// The calls so far, in order.
     pub fn calls(&self) -> Vec<Received> {
-        (1..=self.begun()).filter_map(|n| self.received(n)).collect()
-    }
-
-    /// How often it was started.
-    pub fn begun(&self) -> usize {
-        (1..).take_while(|n| self.folder.join(format!("call.{n}")).exists()).count()
+        (1..).map_while(|n| self.received(n)).collect()
     }
 
     /// The verbs so far, in order.
@@ -166,7 +161,7 @@ impl Stub {
 
     /// Forgets the calls so far.
     pub fn forget(&self) {
-        for n in 1..=self.begun() {
+        for n in 1..=self.calls().len() {
             fs::remove_dir_all(self.folder.join(format!("call.{n}"))).expect("the stub's record");
         }
     }

@@ -59,9 +59,9 @@ impl Delegate {
         Ok(Delegate { program: exec::find(plugin, &call.path)?, call: call.clone() })
     }
 
-    /// Starts the delegate for an ADD that may still be refused: until it is asked it knows nothing but its environment, so it
-    /// has done nothing when it is let go instead. A program takes longer to start than to answer, and there is other work to
-    /// do meanwhile.
+    /// Starts the delegate for an ADD that may still be refused; a program takes longer to start than to answer, and there is
+    /// other work to do meanwhile. Only for one that does nothing before it has read its configuration, and nothing where it
+    /// finds none: if the ADD is refused, it gets an empty one.
     pub fn get_ready(self) -> Ready {
         let started = Started::at_once(&self.program, &self.env(Verb::Add));
         Ready { delegate: self, started }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,6 +21,9 @@ use crate::value::Value;
 
 /// No plugin's answer is longer, in bytes. Of a log so much is kept.
 const LONGEST: usize = 4 << 20;
+
+/// How long a plugin that is not asked anything may take to end.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a program has said.
 #[derive(Debug)]
@@ -89,7 +92,8 @@ fn piped(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
-/// A program that has begun, and has been told nothing yet but its environment. Let go before it is asked, it is killed.
+/// A program that has begun, and has been told nothing yet but its environment. Let go before it is asked, it hears the end of its
+/// stdin and nothing else, and has a moment to end by itself.
 pub(crate) struct Started {
     program: PathBuf,
     child: Child,
@@ -113,11 +117,29 @@ impl Started {
         let status = self.child.wait().doing(|| format!("wait for {}", name()))?;
         Ok(Output { program, status, stdout, stderr })
     }
+
+    /// Waits until it has ended, for as long as a program may need that has nothing to do.
+    fn hears_nothing(&mut self) {
+        let until = Instant::now() + MOMENT;
+        let mut stdout = Hearing::of(self.child.stdout.take());
+        while let Some(fd) = stdout.fd() {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], left) {
+                Ok(1..) if stdout.hear().is_ok() => {}
+                Err(Errno::EINTR) => {}
+                _ => return,
+            }
+        }
+    }
 }
 
 impl Drop for Started {
     /// Nobody hears any more what it makes. It must not go on while that is being undone. One that has ended is left alone.
     fn drop(&mut self) {
+        if self.child.stdin.take().is_some() {
+            self.hears_nothing();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

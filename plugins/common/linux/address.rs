@@ -149,7 +149,10 @@ impl Rtnl {
         let mut pending: Vec<IpNetwork> = Vec::new();
         self.watch(Part::V6Addresses, patience, &doing, |event| {
             let changed = match event {
-                None => self.addresses_of(link)?,
+                None => {
+                    pending.clear();
+                    self.addresses_of(link)?
+                }
                 Some(event) => read(event).filter(|address| address.link == link).into_iter().collect(),
             };
             for Address { net, tentative, dadfailed, .. } in changed {

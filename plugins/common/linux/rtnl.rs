@@ -18,7 +18,7 @@ mod wire;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -35,6 +35,10 @@ use crate::error::{Doing, Error, Result};
 /// How long an answer may take: the Go plugins' netlink library waits as long. The kernel answers at once,
 /// unless somebody holds its lock.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many requests go in one datagram: the kernel acknowledges each before it lets go of the datagram, and drops without a
+/// word what the socket cannot hold (some 260 acknowledgements; `netlink_ack` in net/netlink/af_netlink.c).
+const TOGETHER: usize = 64;
 
 type Message = NetlinkMessage<RtnlMessage>;
 
@@ -127,7 +131,7 @@ impl Rtnl {
         self.all([request])
     }
 
-    /// Sends several operations in one datagram, and waits for all acknowledgements.
+    /// Sends several operations in one datagram, or in a few where there are many, and waits for all acknowledgements.
     ///
     /// The kernel carries them out in this order, and goes on after one that fails: put together only what
     /// belongs to one link, so that removing the link undoes all of it.
@@ -135,8 +139,16 @@ impl Rtnl {
     /// # Errors
     /// The first refusal.
     pub fn all(&self, requests: impl IntoIterator<Item = Request>) -> Result<()> {
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            self.together(requests.by_ref().take(TOGETHER))?;
+        }
+        Ok(())
+    }
+
+    fn together(&self, requests: impl Iterator<Item = Request>) -> Result<()> {
         let (messages, deeds): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(|r| (r.message, (r.doing, r.forgiven))).unzip();
+            requests.map(|r| (r.message, (r.doing, r.forgiven))).unzip();
         let Some((first, _)) = deeds.first() else { return Ok(()) };
         let answers = self.exchange(messages).map_err(|e| e.doing(first))?;
         let mut verdicts = answers.into_iter().filter_map(verdict);
@@ -230,7 +242,7 @@ impl Rtnl {
     /// Watches a part of this namespace until `look` has seen what it wants or the patience is at an end.
     ///
     /// `look` is called once after the watch has begun, so that no change can slip between the two, and then
-    /// with each change. None if it never found what it wanted.
+    /// with each change; without one where changes were lost. None if it never found what it wanted.
     pub(crate) fn watch<T>(
         &self,
         part: Part,
@@ -260,20 +272,51 @@ impl Rtnl {
         doing: &str,
         mut look: impl FnMut(Option<RtnlMessage>) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = wait(patience, |cx| {
-            line.turn(cx)?;
-            while let Poll::Ready(Some((event, _))) = line.events.poll_next_unpin(cx) {
-                if let NetlinkPayload::InnerMessage(event) = event.payload
-                    && let Some(seen) = look(Some(event)).transpose()
-                {
-                    return Poll::Ready(Ok(seen));
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let heard = wait(left, |cx| self.hear(cx, &mut look)).map_err(|broken| broken.doing(doing))?;
+            match heard.transpose()? {
+                None => return Ok(None),
+                Some(Event::Seen(seen)) => return Ok(Some(seen)),
+                // What is waited for may be among it.
+                Some(Event::Lost) => {
+                    if let Some(seen) = look(None)? {
+                        return Ok(Some(seen));
+                    }
                 }
             }
-            Poll::Pending
-        });
-        seen.map_err(|broken| broken.doing(doing))?.transpose()
+        }
     }
+
+    /// Looks at each change that has come, until there is one to speak of.
+    fn hear<T>(
+        &self,
+        cx: &mut Context<'_>,
+        look: &mut impl FnMut(Option<RtnlMessage>) -> Result<Option<T>>,
+    ) -> Poll<Result<Result<Event<T>>, Broken>> {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.turn(cx)?;
+        while let Poll::Ready(Some((event, _))) = line.events.poll_next_unpin(cx) {
+            let seen = match event.payload {
+                NetlinkPayload::InnerMessage(event) => look(Some(event)).map(|seen| seen.map(Event::Seen)),
+                NetlinkPayload::Overrun(_) => Ok(Some(Event::Lost)),
+                _ => Ok(None),
+            };
+            if let Some(seen) = seen.transpose() {
+                return Poll::Ready(Ok(seen));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// What somebody who watches has heard.
+enum Event<T> {
+    /// What he waits for.
+    Seen(T),
+    /// More has happened than the socket could hold.
+    Lost,
 }
 
 fn dump_of(what: RtnlMessage) -> Message {
