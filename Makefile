@@ -89,7 +89,7 @@ test-root: build-all packages firewalld
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
 PROTOCOL_TESTS := bad_bytes:: bad_input:: burst:: capability:: chain:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
                   log:: pairs:: result:: status:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
-                  $(addprefix netns::,advice batch commands delete differences each everywhere graph list monitor others pictures processes terminal)
+                  privilege::tools $(addprefix netns::,advice batch commands delete differences each everywhere graph list monitor others pictures processes terminal)
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
 
