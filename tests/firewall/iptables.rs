@@ -71,6 +71,53 @@ fn a_container_talks_by_iptables_legacy_where_forward_drops() {
     });
 }
 
+/// A search path on which every listing begins with what kube-proxy writes for some thousands of services.
+fn among_thousands_of_services(host: &Host, by: Iptables) -> String {
+    let service = "-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment \"default/web:http cluster IP\" -j KUBE-SVC-0123456789ABCDEF";
+    std::fs::create_dir("/run/lab/long").unwrap();
+    for family in ["iptables", "ip6tables"] {
+        for name in [family.to_owned(), format!("{family}-legacy")] {
+            let script = format!(
+                "#!/bin/sh\ncase \"$*\" in *-S*) yes -- '{service}' | head -n 40000;; esac\nPATH={} exec {name} \"$@\"\n",
+                by.path()
+            );
+            std::fs::write(format!("/run/lab/long/{name}"), script).unwrap();
+        }
+    }
+    host.sh("chmod +x /run/lab/long/*");
+    let path = format!("/run/lab/long:{}", by.path());
+    let length: usize =
+        host.sh(&format!("export PATH={path}; iptables -w -S | wc -c")).trim().parse().unwrap();
+    assert!(length > 4 << 20, "longer than a plugin's answer may be: {length}");
+    path
+}
+
+fn comes_and_goes_where_listings_are_long(host: &Host, by: Iptables) {
+    // The tables are in use, and both families are.
+    drop_what_is_forwarded(host, by);
+    let path = among_thousands_of_services(host, by);
+    let web = by_iptables(host, "web");
+    let verb = |verb: &str| web.wall.call_with(verb, &web.result).env("PATH", &path).run();
+    assert_eq!(verb("ADD").result(), web.result);
+    verb("CHECK").silent();
+    assert!(filter(host, by, "-S").contains("10.9.0.2/32"));
+    verb("DEL").silent();
+    let listing = filter(host, by, "-S");
+    assert!(!listing.contains("10.9.0.2/32") && !listing.contains("fd00:9::2/"), "{listing}");
+}
+
+#[test]
+fn a_container_comes_and_goes_where_iptables_lists_thousands_of_services() {
+    lab_with(OURS, |host| comes_and_goes_where_listings_are_long(host, Iptables::Nft));
+}
+
+#[test]
+fn a_container_comes_and_goes_where_iptables_legacy_lists_thousands_of_services() {
+    lab_with(&[OURS, &[Need::IptablesLegacy, Need::RealRoot]].concat(), |host| {
+        comes_and_goes_where_listings_are_long(host, Iptables::Legacy);
+    });
+}
+
 #[test]
 fn bridges_are_kept_apart_by_iptables_too() {
     lab_with(OURS, |host| {

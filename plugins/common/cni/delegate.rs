@@ -140,7 +140,7 @@ impl Ready {
         let asked = match started {
             Some(started) => {
                 let _step = log::step("ipam");
-                started.finish("plugin", &delegate.call.stdin).and_then(heard)
+                started.finish(exec::PLUGIN, &delegate.call.stdin).and_then(heard)
             }
             None => delegate.run(Verb::Add),
         };

@@ -19,8 +19,21 @@ use crate::hold;
 use crate::name::PluginName;
 use crate::value::Value;
 
-/// No plugin's answer is longer, in bytes. Of a log so much is kept.
-const LONGEST: usize = 4 << 20;
+/// What sort of program is run: the word for it, and how long its answer may be, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Sort {
+    word: &'static str,
+    longest: usize,
+}
+
+/// Its answer is a result.
+pub(crate) const PLUGIN: Sort = Sort { word: "plugin", longest: 4 << 20 };
+
+/// Its answer is a listing: kube-proxy's rules alone take more than a kilobyte for each service.
+pub(crate) const TOOL: Sort = Sort { word: "program", longest: 256 << 20 };
+
+/// Of a log so much is kept, in bytes.
+const LONGEST_LOG: usize = 4 << 20;
 
 /// How long a plugin that is not asked anything may take to end.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -72,7 +85,7 @@ fn is_elsewhere(error: &std::io::Error) -> bool {
 /// # Errors
 /// When the program cannot be started. How it ended is not judged here: see [`Output::verdict`].
 pub fn run<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)], stdin: &[u8]) -> Result<Output> {
-    finish(with_env(program, env), program, "plugin", stdin)
+    finish(with_env(program, env), program, PLUGIN, stdin)
 }
 
 fn with_env<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)]) -> Command {
@@ -82,9 +95,9 @@ fn with_env<K: AsRef<OsStr>>(program: &Path, env: &[(K, OsString)]) -> Command {
 }
 
 /// Runs a program to its end, whatever it is told and by whom.
-pub(crate) fn finish(mut command: Command, program: &Path, sort: &str, stdin: &[u8]) -> Result<Output> {
-    let child =
-        start(piped(&mut command)).doing(|| format!("failed to start {sort} {}", program.display()))?;
+pub(crate) fn finish(mut command: Command, program: &Path, sort: Sort, stdin: &[u8]) -> Result<Output> {
+    let child = start(piped(&mut command))
+        .doing(|| format!("failed to start {} {}", sort.word, program.display()))?;
     Started { program: program.into(), child }.finish(sort, stdin)
 }
 
@@ -110,10 +123,11 @@ impl Started {
     ///
     /// # Errors
     /// As [`run`].
-    pub(crate) fn finish(mut self, sort: &str, stdin: &[u8]) -> Result<Output> {
+    pub(crate) fn finish(mut self, sort: Sort, stdin: &[u8]) -> Result<Output> {
         let program = self.program.clone();
-        let name = || format!("{sort} {}", program.display());
-        let (stdout, stderr) = converse(&mut self.child, stdin).doing(|| format!("talk with {}", name()))?;
+        let name = || format!("{} {}", sort.word, program.display());
+        let (stdout, stderr) =
+            converse(&mut self.child, stdin, sort.longest).doing(|| format!("talk with {}", name()))?;
         let status = self.child.wait().doing(|| format!("wait for {}", name()))?;
         Ok(Output { program, status, stdout, stderr })
     }
@@ -121,7 +135,7 @@ impl Started {
     /// Waits until it has ended, for as long as a program may need that has nothing to do.
     fn hears_nothing(&mut self) {
         let until = Instant::now() + MOMENT;
-        let mut stdout = Hearing::of(self.child.stdout.take());
+        let mut stdout = Hearing::of(self.child.stdout.take(), PLUGIN.longest);
         while let Some(fd) = stdout.fd() {
             let left = until.saturating_duration_since(Instant::now());
             let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
@@ -164,10 +178,11 @@ fn start(command: &mut Command) -> std::io::Result<Child> {
 }
 
 /// Writes stdin and reads both outputs at once, so that no pipe can fill up and stop either side.
-fn converse(child: &mut Child, mut unsent: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+fn converse(child: &mut Child, mut unsent: &[u8], longest: usize) -> Result<(Vec<u8>, Vec<u8>)> {
     let pid = Pid::from_raw(child.id().cast_signed());
     let mut stdin = child.stdin.take().filter(|_| !unsent.is_empty());
-    let (mut stdout, mut stderr) = (Hearing::of(child.stdout.take()), Hearing::of(child.stderr.take()));
+    let mut stdout = Hearing::of(child.stdout.take(), longest);
+    let mut stderr = Hearing::of(child.stderr.take(), LONGEST_LOG);
     // Whoever is here with a signal behind him is undoing: the program he runs must not be disturbed.
     let mut signals = hold::arrivals().filter(|_| hold::arrived().is_none());
     while !(stdout.is_over() && stderr.is_over()) {
@@ -190,7 +205,7 @@ fn converse(child: &mut Child, mut unsent: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> 
             }
         }
         if from_stdout && !stdout.hear()? {
-            return Err(Error::internal(format!("its answer is longer than {} MiB", LONGEST >> 20)));
+            return Err(Error::internal(format!("its answer is longer than {} MiB", longest >> 20)));
         }
         if from_stderr {
             stderr.hear()?;
@@ -220,11 +235,12 @@ fn ready<const N: usize>(wanted: [Option<(BorrowedFd<'_>, PollFlags)>; N]) -> Re
 struct Hearing<R> {
     from: Option<R>,
     heard: Vec<u8>,
+    longest: usize,
 }
 
 impl<R: Read + AsFd> Hearing<R> {
-    fn of(from: Option<R>) -> Hearing<R> {
-        Hearing { from, heard: Vec::new() }
+    fn of(from: Option<R>, longest: usize) -> Hearing<R> {
+        Hearing { from, heard: Vec::new(), longest }
     }
 
     fn is_over(&self) -> bool {
@@ -241,7 +257,7 @@ impl<R: Read + AsFd> Hearing<R> {
         let mut chunk = [0; 4096];
         match from.read(&mut chunk) {
             Ok(0) => self.from = None,
-            Ok(length) if self.heard.len() + length > LONGEST => return Ok(false),
+            Ok(length) if self.heard.len() + length > self.longest => return Ok(false),
             Ok(length) => self.heard.extend_from_slice(chunk.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error).doing(|| "read its output".into()),
@@ -336,10 +352,10 @@ mod tests {
     #[test]
     fn an_answer_without_end_is_not_heard_to_its_end() {
         let endless = Command::new("/usr/bin/yes");
-        let error = finish(endless, Path::new("/usr/bin/yes"), "plugin", b"").unwrap_err();
+        let error = finish(endless, Path::new("/usr/bin/yes"), PLUGIN, b"").unwrap_err();
         assert_eq!(error.msg(), "talk with plugin /usr/bin/yes: its answer is longer than 4 MiB");
         let output = shell("head -c 6000000 /dev/zero >&2; echo {}", b"");
-        assert_eq!((output.stdout.as_slice(), output.stderr.len() <= LONGEST), (&b"{}\n"[..], true));
+        assert_eq!((output.stdout.as_slice(), output.stderr.len() <= LONGEST_LOG), (&b"{}\n"[..], true));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Tool {
         if let Ok(path) = std::env::join_paths(env::folders_of_tools()) {
             command.env("PATH", path);
         }
-        exec::finish(command, &self.program, "program", stdin)
+        exec::finish(command, &self.program, exec::TOOL, stdin)
     }
 
     /// The error for a program that has refused, with what it said.
@@ -64,6 +64,12 @@ mod tests {
         let text = shell.refusal(&failing, &output).msg();
         assert!(text.starts_with("running [/"), "{text}");
         assert!(text.ends_with("sh -c echo oops >&2; exit 3]: exit status 3: oops"), "{text}");
+    }
+
+    #[test]
+    fn a_listing_may_be_longer_than_a_plugins_answer() {
+        let output = Tool::find("head").unwrap().run(&["-c", "6000000", "/dev/zero"], b"").unwrap();
+        assert!(output.status.success() && output.stdout.len() == 6_000_000, "{}", output.stdout.len());
     }
 
     #[test]
