@@ -16,7 +16,7 @@ pub(crate) fn advice(needed: Capability) -> String {
             let more = match needed {
                 // What such a profile keeps from a container is to mount.
                 Capability::SysAdmin => " --security-opt apparmor=unconfined",
-                Capability::NetAdmin | Capability::SysPtrace => "",
+                Capability::NetAdmin | Capability::SysPtrace | Capability::Kill => "",
             };
             format!(
                 "Note: this root lacks the capability {name}, as root of a container does unless it was started with it \

@@ -89,7 +89,8 @@ fn run_wired(networks: &Networks, signals: &Signals, uid: u32, program: &[OsStri
         if let Some(user) = &user {
             child.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
         }
-        signals.run(&mut child).map_err(Refusal::failed)
+        let mut shrug = |fault| Refusal::by_deed(fault, Capability::Kill).tell();
+        signals.run(&mut child, &mut shrug).map_err(Refusal::failed)
     });
     if let Err(refusal) = record.end(networks) {
         refusal.tell();

@@ -166,7 +166,25 @@ fn a_run_under_sudo_needs_the_rights_to_become_somebody_else() {
             assert!(!refused.succeeded() && refused.stderr().contains("peration not permitted"), "{refused}");
             assert!(host.sh("ls /run/netns").is_empty(), "{lacking}");
         }
-        let done = with(&needs.into_iter().collect(), call()).run();
+        let needs: BTreeSet<String> = needs.into_iter().collect();
+        let done = with(&needs, call()).run();
         assert!(done.succeeded() && done.stdout() == "65534\n", "{done}");
+        a_signal_that_may_not_be_passed_on_is_told(host, &needs);
     });
+}
+
+fn a_signal_that_may_not_be_passed_on_is_told(host: &Host, needs: &BTreeSet<String>) {
+    host.sh("mkfifo /run/up; chmod 666 /run/up");
+    let netns = host.program("netns");
+    let script = format!("exec {} run -- sh -c 'echo up >/run/up; exec cat' 2>/run/said", netns.display());
+    let call = Call::of("sh", &["-c", &script]).env("SUDO_UID", "65534").env("SUDO_GID", "65534");
+    let mut running = with(needs, call.stdin_left_open("")).start();
+    assert_eq!(fs::read_to_string("/run/up").unwrap(), "up\n");
+    running.signal("TERM");
+    host.sh("timeout 30 sh -c 'until grep -q CAP_KILL /run/said; do :; done'");
+    running.close_stdin();
+    let ended = running.finish();
+    assert!(ended.succeeded(), "{ended}");
+    let said = fs::read_to_string("/run/said").unwrap();
+    assert!(said.contains("pass SIGTERM on to the program: operation not permitted"), "{said}");
 }

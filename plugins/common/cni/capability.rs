@@ -14,6 +14,8 @@ pub enum Capability {
     SysAdmin,
     /// Processes of others, and such as have more rights: to see in which namespace they are.
     SysPtrace,
+    /// Processes of others: to send them signals.
+    Kill,
 }
 
 impl Capability {
@@ -25,6 +27,7 @@ impl Capability {
     /// Its number in linux/capability.h.
     fn number(self) -> u32 {
         match self {
+            Capability::Kill => 5,
             Capability::NetAdmin => 12,
             Capability::SysPtrace => 19,
             Capability::SysAdmin => 21,
@@ -38,6 +41,7 @@ impl fmt::Display for Capability {
             Capability::NetAdmin => "CAP_NET_ADMIN",
             Capability::SysAdmin => "CAP_SYS_ADMIN",
             Capability::SysPtrace => "CAP_SYS_PTRACE",
+            Capability::Kill => "CAP_KILL",
         })
     }
 }

@@ -37,16 +37,18 @@ impl Signals {
     }
 
     /// Starts a program and waits until it has ended; passes on to it what arrives meanwhile. It has to let the signals
-    /// through again by [`let_through`].
+    /// through again by [`let_through`]. A signal that may not be passed on goes to `shrug`: the program goes on.
     ///
     /// # Errors
     /// The program cannot be started; what waitpid(2) says.
-    pub fn run(&self, program: &mut Command) -> Result<ExitStatus> {
+    pub fn run(&self, program: &mut Command, shrug: &mut dyn FnMut(Error)) -> Result<ExitStatus> {
         let mut child = io::Result::doing(program.spawn(), || "start a process")?;
         let pid = Pid::from_raw(child.id().cast_signed());
-        // If it fails, the program has ended meanwhile.
-        let pass_on = |signal| {
-            let _ = kill(pid, signal);
+        // Any other failure is that the program has ended meanwhile.
+        let mut pass_on = |signal: Signal| {
+            if kill(pid, signal) == Err(Errno::EPERM) {
+                shrug(Error::refused(format!("pass {signal} on to the program"), Errno::EPERM));
+            }
         };
         // What came before the program was there came to us alone.
         while let Some((signal, _)) = self.next() {
