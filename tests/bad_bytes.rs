@@ -104,7 +104,9 @@ fn a_configuration_with_other_bytes_is_answered_and_leaves_nothing() {
             let own = |path: &str| {
                 !["", "cniVersion", "name", "type"].contains(&path) && !path.starts_with("prevResult")
             };
-            for changed in every::sample(&seed, own).take(EACH * fuzz::times()) {
+            // The witness, `ip -j`, does not escape what a name may have in it.
+            let sample = every::sample(&seed, own).filter(|it| !it.windows(6).any(|part| part == br"\u001b"));
+            for changed in sample.take(EACH * fuzz::times()) {
                 answers(&call, changed);
             }
             let own = serde_json::to_vec(&conf::without(&conf, "prevResult")).unwrap();

@@ -20,6 +20,7 @@ fn configuration_that_makes_no_sense_is_named_and_leaves_no_trace() {
             ("bridge", "/bridge", json!("a b"), "a b"),
             ("bridge", "/bridge", json!(".."), ".."),
             ("bridge", "/bridge", json!("br\u{0}"), "br"),
+            ("bridge", "/bridge", json!("br%d"), "br%d"),
             ("bridge", "/ipam/ranges", json!([[{"subnet": "10.9.0.0/33"}]]), "10.9.0.0/33"),
             ("bridge", "/ipam/ranges", json!([[{"subnet": "10.9.0.9/24"}]]), "host bits"),
             ("bridge", "/ipam/routes", json!([{"dst": "10.0.0.0"}]), "10.0.0.0"),
@@ -423,6 +424,25 @@ fn addresses_that_no_link_can_have_are_refused_and_given_back() {
                     stub.forget();
                 };
                 host.differs("failed-add", ours, || ());
+            }
+        }
+    });
+}
+
+/// To the kernel `eth%d` is a pattern: it makes an `eth0`, or an `eth1`.
+#[test]
+fn a_name_in_which_the_kernel_would_put_a_number_is_refused() {
+    lab_with(&[Need::Ours("accepted")], |host| {
+        for (program, conf) in conf::interfaces(host) {
+            let pod = host.pod();
+            let before = (host.snapshot(), pod.snapshot());
+            for name in ["eth%d", "eth%s", "%"] {
+                let web = host.attach(program, conf.clone(), &pod).ifname(name);
+                for answer in [web.add(), web.del()] {
+                    answer.fails(4).names(&["CNI_IFNAME", name, "%"]);
+                }
+                before.0.same_as(&host.snapshot(), &[]);
+                before.1.same_as(&pod.snapshot(), &[]);
             }
         }
     });

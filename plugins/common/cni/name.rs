@@ -84,7 +84,8 @@ impl FromStr for NetworkName {
 }
 
 name! {
-    /// The name of a link: what `dev_valid_name` in net/core/dev.c accepts, less Unicode's white space.
+    /// The name of a link: what `dev_valid_name` in net/core/dev.c accepts, less Unicode's white space, and less what is a
+    /// pattern to the kernel: it fills in the `%d` of `eth%d`, and no link has the name that was asked for.
     IfName
 }
 
@@ -100,6 +101,7 @@ impl FromStr for IfName {
             }
             "." | ".." => "interface name is . or ..",
             name if name.contains(unfit) => "interface name contains / or : or whitespace characters",
+            name if name.contains('%') => "interface name contains %, in which the kernel would put a number",
             name => return Ok(IfName(name.into())),
         };
         Err(Error::new(Code::ENVIRONMENT, wrong).details(format!("{name:?}")))
@@ -153,7 +155,9 @@ mod tests {
     fn a_link_name_is_what_the_kernel_takes() {
         assert!("eth0.100".parse::<IfName>().is_ok());
         assert!("fifteen-bytes-x".parse::<IfName>().is_ok());
-        for bad in ["", ".", "..", "a/b", "a:b", "a b", "a\t", "a\u{a0}", "sixteen-bytes-xx", "a\0b"] {
+        for bad in
+            ["", ".", "..", "a/b", "a:b", "a b", "a\t", "a\u{a0}", "sixteen-bytes-xx", "a\0b", "eth%d", "a%"]
+        {
             assert_eq!(bad.parse::<IfName>().unwrap_err().code(), Code::ENVIRONMENT, "{bad:?}");
         }
     }
