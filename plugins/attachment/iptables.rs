@@ -39,6 +39,17 @@ impl Iptables {
         Ok(Iptables { changes: located(changes)?, restores: located(restores)? })
     }
 
+    /// These programs, if both are there.
+    pub(super) fn of([changes, restores]: [&str; 2]) -> Option<Iptables> {
+        Some(Iptables { changes: Tool::find(changes)?, restores: Tool::find(restores)? })
+    }
+
+    /// `iptables v1.8.9 (legacy)`; before 1.8 there was no other, and no word for it.
+    pub(super) fn is_legacy(&self) -> bool {
+        let version = self.changes.run(&["--version"], b"");
+        version.is_ok_and(|said| !String::from_utf8_lossy(&said.stdout).contains("nf_tables"))
+    }
+
     /// The rules of a table, or of one chain of it, as `-S` lists them.
     ///
     /// # Errors
@@ -95,13 +106,14 @@ impl Iptables {
     }
 
     /// Looks, and does what is to be done about what was seen: `orders` is what iptables-restore is told, nothing if nothing
-    /// is to be done. Who has changed the same in between makes it refuse, and then is looked again.
+    /// is to be done. Nobody else of ours changes anything between the look and the deed; a stranger who has makes it refuse,
+    /// and then is looked again.
     ///
     /// # Errors
     /// Those of `orders`; what the program says again and again. Then nothing was changed.
     pub fn settle(&self, mut orders: impl FnMut(&Iptables) -> Result<String>) -> Result<()> {
         let arguments = ["-w", "--noflush"];
-        // It refuses to make a chain twice, and not always a rule.
+        // It refuses to make a chain twice, but hardly ever a rule.
         let _one_after_another = alone()?;
         let mut refused = None;
         for _ in 0..ATTEMPTS {

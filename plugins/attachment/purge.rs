@@ -95,7 +95,8 @@ fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
     settled.doing(|| "take our rule out of FORWARD".into())?;
     let mut lines: Vec<String> =
         having.iter().map(|table| format!("rule of chain FORWARD of table {table}")).collect();
-    if gate::legacy::remove(rehearse)? {
+    let is_back = || Ok(nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some());
+    if if rehearse { gate::legacy::is_there()? } else { gate::legacy::remove(is_back)? } {
         lines.push("rule of chain FORWARD of iptables-legacy".into());
     }
     Ok(lines)

@@ -16,7 +16,7 @@ use linux::nft::object::{Chain, Element};
 use crate::attachment::gate;
 use crate::attachment::mark::Mark;
 use crate::attachment::ruleset::{self, TABLE, is_of, mark};
-use crate::firewall::admit::{self, know};
+use crate::firewall::admit::know;
 use crate::firewall::layout::{self, APART, BRIDGES, CHAINS, FORWARD, FRAMES, ISOLATED, MAPS, START, WITHIN};
 use crate::firewall::plan::Policy;
 
@@ -95,15 +95,10 @@ fn depart(nft: &Nft, select: impl Fn() -> Answer<Leaving>) -> Result<()> {
     }
 }
 
-/// What iptables-legacy has goes behind our own rules. Whoever has come in between may have seen its rule, and relies on it.
+/// What iptables-legacy has goes behind our own rules, unless somebody has come in between who relies on it.
 fn leave_legacy(nft: &Nft) -> Result<()> {
-    if gate::legacy::remove(false)?
-        && nft.chain(TABLE, FORWARD).doing(|| "look who has come".into())?.is_some()
-    {
-        let bit = admit::bit(nft, None).doing(|| "look up the bit of the mark".into())?;
-        gate::legacy::ensure(bit, &MAPS.map(|(family, ..)| family))?;
-    }
-    Ok(())
+    let has_come = || Ok(nft.chain(TABLE, FORWARD).doing(|| "look who has come".into())?.is_some());
+    gate::legacy::remove(has_come).map(drop)
 }
 
 /// Deletes elements, the chains that nothing leads to any more, and with the last of them everything. True if it was the last.

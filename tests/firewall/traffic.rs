@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::{Container, GATE, OURS, does_not_reach, drop_what_is_forwarded, filter, outside, reaches};
+use crate::burst::by_workers;
 use crate::lab::host::Host;
 use crate::lab::iptables::Iptables;
+use crate::lab::outcome::Outcome;
 use crate::lab::witness::{HOST, OUTSIDE};
 use crate::lab::world::Need;
 use crate::lab::{conf, lab_with};
@@ -52,6 +54,40 @@ fn a_container_talks_where_forward_of_iptables_nft_drops_and_nobody_else_comes_i
 fn a_container_talks_where_forward_of_iptables_legacy_drops_and_nobody_else_comes_in() {
     lab_with(&[OURS, &[Need::IptablesLegacy, Need::RealRoot]].concat(), |host| {
         talks_where_forward_drops(host, Iptables::Legacy);
+    });
+}
+
+/// Six come at once, and go at once; then one goes while another one comes.
+#[test]
+fn a_burst_on_iptables_legacy_has_one_rule_and_everybody_talks() {
+    lab_with(&[OURS, &[Need::IptablesLegacy, Need::RealRoot]].concat(), |host| {
+        let by = Iptables::Legacy;
+        let _outside = outside(host);
+        drop_what_is_forwarded(host, by);
+        let dropping = filter(host, by, "-S FORWARD");
+        let open = dropping.replace("DROP\n", &format!("DROP\n{GATE}"));
+        let all: Vec<Container<'_>> =
+            (0..6).map(|number| Container::new(host, &format!("web{number}"))).collect();
+        let call = |verb: &str, container: &Container<'_>| {
+            container.wall.call_with(verb, &container.result).env("PATH", by.path())
+        };
+        let at_once = |verb: &str| by_workers(6, &all.iter().map(|it| call(verb, it)).collect::<Vec<_>>());
+        for round in 0..3 {
+            at_once("ADD").iter().zip(&all).for_each(|(answer, it)| assert_eq!(answer.result(), it.result));
+            assert_eq!(filter(host, by, "-S FORWARD"), open, "round {round}");
+            all.iter().for_each(|container| reaches(&container.pod, OUTSIDE));
+            at_once("CHECK").iter().for_each(Outcome::silent);
+            at_once("DEL").iter().for_each(Outcome::silent);
+            assert_eq!(filter(host, by, "-S FORWARD"), dropping, "round {round}");
+        }
+        call("ADD", &all[0]).run().result();
+        for round in 0..20 {
+            let [going, coming] = [&all[round % 2], &all[(round + 1) % 2]];
+            let answers = by_workers(2, &[call("DEL", going), call("ADD", coming)]);
+            answers[0].silent();
+            answers[1].result();
+            assert_eq!(filter(host, by, "-S FORWARD"), open, "round {round}");
+        }
     });
 }
 

@@ -4,27 +4,20 @@ use cni::error::{OrFail, Result};
 use linux::nft::Family;
 
 use super::{BEFORE_US, COMMENT, bits};
-use crate::attachment::inherited::legacy::{Legacy, say};
+use crate::attachment::inherited::legacy::Legacy;
+use crate::attachment::iptables::Iptables;
 
-const FORWARD: [&str; 5] = ["-w", "-t", "filter", "-S", "FORWARD"];
+const TABLE: &str = "filter";
 
-/// Puts the rule where packets of these families could be dropped, if it is not there. One with another mark goes.
+/// Puts the rule where packets of these families could be dropped, if it is not there. One with another mark goes. This is done
+/// behind our own rules: whoever takes it away looks for those.
 ///
 /// # Errors
 /// What the program says.
 pub fn ensure(mark_bit: u8, families: &[Family]) -> Result<()> {
-    each(families, |legacy| {
-        let (lists, restores) = match legacy.tools() {
-            Some(tools) => tools,
-            None => return Ok(()),
-        };
-        let orders = orders(&say(&lists, &FORWARD, "")?, mark_bit);
-        match orders {
-            Some(orders) => say(&restores, &["-w", "--noflush"], &orders).map(drop),
-            None => Ok(()),
-        }
-    })
-    .doing(|| "failed to open iptables-legacy's FORWARD".into())
+    of(families)
+        .try_for_each(|iptables| iptables.settle(|iptables| Ok(orders(&forward(iptables)?, mark_bit))))
+        .doing(|| "failed to open iptables-legacy's FORWARD".into())
 }
 
 /// Whether marked packets of these families could be dropped.
@@ -32,43 +25,68 @@ pub fn ensure(mark_bit: u8, families: &[Family]) -> Result<()> {
 /// # Errors
 /// What the program says.
 pub fn is_missing(mark_bit: u8, families: &[Family]) -> Result<bool> {
-    let mut is_missing = false;
-    each(families, |legacy| {
-        if let Some((lists, _)) = legacy.tools() {
-            is_missing |= orders(&say(&lists, &FORWARD, "")?, mark_bit).is_some();
+    for iptables in of(families) {
+        if !orders(&forward(&iptables)?, mark_bit).is_empty() {
+            return Ok(true);
         }
-        Ok(())
-    })?;
-    Ok(is_missing)
+    }
+    Ok(false)
 }
 
-/// Takes the rule away; with `rehearse` it only looks. True if it was there.
+/// Whether the rule is there.
 ///
 /// # Errors
 /// What the program says.
-pub fn remove(rehearse: bool) -> Result<bool> {
-    let mut found = false;
-    each(&[Family::Ipv4, Family::Ipv6], |legacy| {
-        let Some((lists, restores)) = legacy.tools() else { return Ok(()) };
-        let listing = say(&lists, &FORWARD, "")?;
-        let ours: String = listing.lines().filter(|line| is_ours(line)).map(deletion).collect();
-        found |= !ours.is_empty();
-        if ours.is_empty() || rehearse {
-            return Ok(());
+pub fn is_there() -> Result<bool> {
+    for iptables in of(&BOTH) {
+        if !deletions(&forward(&iptables)?).is_empty() {
+            return Ok(true);
         }
-        say(&restores, &["-w", "--noflush"], &format!("*filter\n{ours}COMMIT\n")).map(drop)
-    })
-    .doing(|| "failed to leave iptables-legacy's FORWARD".into())?;
+    }
+    Ok(false)
+}
+
+/// Takes the rule away, unless it is needed. That is asked when nobody else can put it there: whoever needs it by then finds it,
+/// and whoever comes to need it puts it there again. True if it was there.
+///
+/// # Errors
+/// What the program says, or whoever tells whether it is needed.
+pub fn remove(is_needed: impl Fn() -> Result<bool>) -> Result<bool> {
+    let mut found = false;
+    let mut removal = |iptables: &Iptables| {
+        if is_needed()? {
+            return Ok(String::new());
+        }
+        let deletions = deletions(&forward(iptables)?);
+        found |= !deletions.is_empty();
+        Ok(deletions)
+    };
+    of(&BOTH)
+        .try_for_each(|iptables| iptables.settle(&mut removal))
+        .doing(|| "failed to leave iptables-legacy's FORWARD".into())?;
     Ok(found)
 }
 
-fn each(families: &[Family], mut work: impl FnMut(&Legacy) -> Result<()>) -> Result<()> {
-    let wanted = Legacy::families().filter(|(family, _)| families.contains(family));
-    wanted.filter(|(_, legacy)| legacy.is_in_use("filter")).try_for_each(|(_, legacy)| work(legacy))
+const BOTH: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+/// The programs of these families whose table is in use.
+fn of(families: &[Family]) -> impl Iterator<Item = Iptables> {
+    Legacy::families()
+        .filter(|(family, _)| families.contains(family))
+        .filter_map(|(_, legacy)| legacy.of(TABLE))
 }
 
-/// What iptables-restore has to be told; `None` if all is as it should be.
-fn orders(listing: &str, mark_bit: u8) -> Option<String> {
+fn forward(iptables: &Iptables) -> Result<String> {
+    iptables.list(TABLE, Some("FORWARD"))
+}
+
+fn deletions(listing: &str) -> String {
+    let ours: String = listing.lines().filter(|line| is_ours(line)).map(deletion).collect();
+    if ours.is_empty() { ours } else { format!("*{TABLE}\n{ours}COMMIT\n") }
+}
+
+/// What iptables-restore has to be told; nothing if all is as it should be.
+fn orders(listing: &str, mark_bit: u8) -> String {
     let mark = bits(mark_bit);
     let rule =
         format!("FORWARD -m mark --mark {mark:#x}/{mark:#x} -m comment --comment \"{COMMENT}\" -j ACCEPT");
@@ -94,7 +112,10 @@ fn orders(listing: &str, mark_bit: u8) -> Option<String> {
         true => rule.replacen("FORWARD", &format!("-I FORWARD {place}"), 1) + "\n",
         false => String::new(),
     };
-    (!deleted.is_empty() || !added.is_empty()).then(|| format!("*filter\n{deleted}{added}COMMIT\n"))
+    match (deleted + &added).as_str() {
+        "" => String::new(),
+        orders => format!("*{TABLE}\n{orders}COMMIT\n"),
+    }
 }
 
 fn is_ours(line: &str) -> bool {
@@ -113,14 +134,14 @@ mod tests {
 
     #[test]
     fn the_rule_is_told_where_it_is_missing_and_stands_behind_the_administrators() {
-        assert_eq!(orders("-P FORWARD ACCEPT\n", 12), None, "nothing is dropped");
+        assert_eq!(orders("-P FORWARD ACCEPT\n", 12), "", "nothing is dropped");
         let first = format!("*filter\n-I FORWARD 1 {OURS}\nCOMMIT\n");
-        assert_eq!(orders("-P FORWARD DROP\n", 12).unwrap(), first);
+        assert_eq!(orders("-P FORWARD DROP\n", 12), first);
         let docker = "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n-A FORWARD -o docker0 -j ACCEPT\n";
-        assert_eq!(orders(docker, 12).unwrap(), first.replace("FORWARD 1", "FORWARD 2"));
+        assert_eq!(orders(docker, 12), first.replace("FORWARD 1", "FORWARD 2"));
         let there = format!("-P FORWARD DROP\n-A FORWARD {OURS}\n");
-        assert_eq!(orders(&there, 12), None);
-        let other = orders(&there, 11).unwrap();
+        assert_eq!(orders(&there, 12), "");
+        let other = orders(&there, 11);
         assert!(other.contains(&format!("-D FORWARD {OURS}\n")) && other.contains("0x800/0x800"), "{other}");
     }
 }

@@ -24,7 +24,7 @@ use linux::nft::phrase::{self, End};
 use linux::nft::verdict::Verdict;
 use linux::nft::{Family, Nft};
 
-use super::legacy::{Legacy, say};
+use super::legacy::Legacy;
 use super::names::FORWARD;
 
 const TABLES: [Table<'static>; 2] =
@@ -92,28 +92,26 @@ pub(super) fn remove_legacy(addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -
     for (family, legacy) in Legacy::families() {
         let own: Vec<IpAddr> =
             addresses.iter().copied().filter(|it| phrase::family_of(*it) == family).collect();
-        if !own.is_empty() && legacy.is_in_use("filter") {
-            remove_from(legacy, &own, is_anothers)?;
+        if !own.is_empty()
+            && let Some(iptables) = legacy.of("filter")
+        {
+            iptables.settle(|iptables| Ok(deletions(&iptables.list("filter", None)?, &own, is_anothers)))?;
         }
     }
     Ok(())
 }
 
-fn remove_from(legacy: &Legacy, addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> Result<()> {
-    let Some((lists, restores)) = legacy.tools() else { return Ok(()) };
-    legacy.settle(&restores, || {
-        let listing = say(&lists, &["-w", "-t", "filter", "-S"], "")?;
-        let mut orders = String::new();
-        for address in addresses {
-            let wanted = lines(*address);
-            let found: Vec<&str> =
-                listing.lines().filter(|line| wanted.iter().any(|it| it == line)).collect();
-            if !found.is_empty() && !is_anothers(*address) {
-                orders.extend(found.iter().map(|line| format!("{}\n", line.replacen("-A", "-D", 1))));
-            }
+/// What iptables-restore has to be told; nothing if there is nothing of these addresses.
+fn deletions(listing: &str, addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> String {
+    let mut orders = String::new();
+    for address in addresses {
+        let wanted = lines(*address);
+        let found: Vec<&str> = listing.lines().filter(|line| wanted.iter().any(|it| it == line)).collect();
+        if !found.is_empty() && !is_anothers(*address) {
+            orders.extend(found.iter().map(|line| format!("{}\n", line.replacen("-A", "-D", 1))));
         }
-        Ok((!orders.is_empty()).then(|| format!("*filter\n{orders}COMMIT\n")))
-    })
+    }
+    if orders.is_empty() { orders } else { format!("*filter\n{orders}COMMIT\n") }
 }
 
 #[cfg(test)]

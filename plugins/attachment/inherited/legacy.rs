@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use cni::error::{Error, Result};
-use cni::tool::Tool;
+use cni::error::Result;
 use ipnetwork::IpNetwork;
 use linux::nft::Family;
 
 use super::names::names_another;
 use super::rules::Left;
+use crate::attachment::iptables::Iptables;
 
 /// What speaks for a family: the tables in use, and the programs, each to list and to restore.
 pub(in crate::attachment) struct Legacy {
@@ -32,14 +32,15 @@ const FAMILIES: [Legacy; 2] = [
     },
 ];
 
-/// How often another is let pass who deletes the same rules.
-const ATTEMPTS: usize = 5;
-
 /// Removes the jumps of these addresses from a chain of a table to a container's, of both families; the container's goes
 /// with the last.
 pub(super) fn remove(table: &str, left: Left<'_>) -> Result<()> {
-    let mut families = FAMILIES.iter().filter(|family| family.is_in_use(table));
-    families.try_for_each(|family| family.remove(table, left))
+    FAMILIES.iter().filter_map(|family| family.of(table)).try_for_each(|iptables| {
+        iptables.settle(|iptables| {
+            let orders = orders(&iptables.list(table, None)?, left);
+            Ok(orders.map(|orders| format!("*{table}\n{orders}COMMIT\n")).unwrap_or_default())
+        })
+    })
 }
 
 impl Legacy {
@@ -48,61 +49,16 @@ impl Legacy {
         [Family::Ipv4, Family::Ipv6].into_iter().zip(&FAMILIES)
     }
 
-    /// A kernel without these tables has no such file.
-    pub(in crate::attachment) fn is_in_use(&self, table: &str) -> bool {
+    /// The programs that change a table, if it is in use. Where they are not installed it is somebody else's: the Go plugins had
+    /// none to write with either.
+    pub(in crate::attachment) fn of(&self, table: &str) -> Option<Iptables> {
+        // A kernel without these tables has no such file.
         let names = std::fs::read_to_string(self.tables).unwrap_or_default();
-        names.lines().any(|used| used == table)
-    }
-
-    /// The program that lists, and the one that restores. Where they are not installed the tables are somebody else's: the Go
-    /// plugins had none to write with either.
-    pub(in crate::attachment) fn tools(&self) -> Option<(Tool, Tool)> {
-        let find = |[lists, restores]: [&str; 2]| Some((Tool::find(lists)?, Tool::find(restores)?));
-        find(self.programs).or_else(|| find(self.plain).filter(|(lists, _)| is_legacy(lists)))
-    }
-
-    fn remove(&self, table: &str, left: Left<'_>) -> Result<()> {
-        let Some((lists, restores)) = self.tools() else { return Ok(()) };
-        self.settle(&restores, || {
-            let listing = say(&lists, &["-w", "-t", table, "-S"], "")?;
-            let orders = orders(&listing, left);
-            Ok(orders.map(|orders| format!("*{table}\n{orders}COMMIT\n")))
-        })
-    }
-
-    /// Looks, and has the program do what is to be done about what was seen, if anything is. Who was faster makes it refuse,
-    /// and then it looks again.
-    pub(super) fn settle(
-        &self,
-        restores: &Tool,
-        mut orders: impl FnMut() -> Result<Option<String>>,
-    ) -> Result<()> {
-        let mut refused = None;
-        for _ in 0..ATTEMPTS {
-            let Some(orders) = orders()? else { return Ok(()) };
-            // All of it or nothing, under the lock of xtables.
-            match say(restores, &["-w", "--noflush"], &orders) {
-                Ok(_) => return Ok(()),
-                Err(error) => refused = Some(error),
-            }
+        if !names.lines().any(|used| used == table) {
+            return None;
         }
-        refused.map_or(Ok(()), Err)
+        Iptables::of(self.programs).or_else(|| Iptables::of(self.plain).filter(Iptables::is_legacy))
     }
-}
-
-/// `iptables v1.8.9 (legacy)`; before 1.8 there was no other, and no word for it.
-fn is_legacy(iptables: &Tool) -> bool {
-    let version = iptables.run(&["--version"], b"");
-    version.is_ok_and(|said| !String::from_utf8_lossy(&said.stdout).contains("nf_tables"))
-}
-
-pub(in crate::attachment) fn say(tool: &Tool, arguments: &[&str], stdin: &str) -> Result<String> {
-    let output = tool.run(arguments, stdin.as_bytes())?;
-    if !output.status.success() {
-        return Err(tool.refusal(arguments, &output));
-    }
-    String::from_utf8(output.stdout)
-        .map_err(|error| Error::internal(format!("the listing of iptables-legacy is no text: {error}")))
 }
 
 /// What iptables-restore has to be told about the table; `None` if the listing says nothing of the chain. The listing's own
