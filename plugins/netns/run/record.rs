@@ -7,12 +7,13 @@ use crate::{Refusal, complain};
 use cni::capability::Capability;
 use cni::files;
 use linux::named::{Name, reason};
+use plugins::attachment::whole;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder of the records; each has the name of its namespace.
@@ -45,14 +46,12 @@ impl Record {
         let make = || {
             let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
             let name = format!("run-{}", id.get(..8).unwrap_or(&id));
-            files::folder(Path::new(FOLDER))?;
             let file = Path::new(FOLDER).join(&name);
             // It gets its name when it is whole and locked: nobody takes it for one whose holder has died.
-            let unnamed = file.with_file_name(format!(".{name}"));
-            let mut held = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+            let mut held = whole::nameless(Path::new(FOLDER))?;
             held.try_lock()?;
             held.write_all(&serde_json::to_vec(&written)?)?;
-            fs::rename(&unnamed, &file)?;
+            whole::name(&held, &file)?;
             Ok::<_, io::Error>((name, file, held))
         };
         let (name, file, held) = make().map_err(|error| {
@@ -106,8 +105,9 @@ fn clean_up_after(file: &Path) -> Option<Result<(), Refusal>> {
     }
     let name = Name::try_from(file.file_name()?).ok()?;
     let text = io::read_to_string(&mut held).unwrap_or_default();
-    let Ok(written) = serde_json::from_str::<Written>(&text) else {
-        // Killed before it was whole, and so before anything was made.
+    // An earlier version gave it such a name first, and the right one before anything was made.
+    let is_unnamed = name.as_os_str().as_bytes().starts_with(b".");
+    let Some(written) = serde_json::from_str::<Written>(&text).ok().filter(|_| !is_unnamed) else {
         let _ = fs::remove_file(file);
         return None;
     };
