@@ -113,7 +113,7 @@ fn end_by_iptables(addresses: &[IpAddr], is_anothers: impl Fn(IpAddr) -> bool) -
 
 /// Where firewalld does not run, nothing is left of its sources.
 fn end_by_firewalld(zone: &str, addresses: &[IpAddr], is_anothers: impl Fn(IpAddr) -> bool) -> Result<()> {
-    let Ok(Some(mut firewalld)) = Firewalld::find() else { return Ok(()) };
+    let Some(mut firewalld) = Firewalld::find_to_end()? else { return Ok(()) };
     let mut faults = Faults::default();
     for address in addresses.iter().filter(|address| !is_anothers(**address)) {
         faults.note(firewalld.remove(zone, *address));

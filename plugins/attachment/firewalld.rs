@@ -1,6 +1,7 @@
 //! firewalld, over the system's bus: an address is a source of a zone, and the zone says what may pass. These sources are not
 //! written to its configuration: they end with it.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use cni::error::{Error, OrFail, Result};
@@ -26,19 +27,37 @@ impl Firewalld {
     /// # Errors
     /// There is no bus that would know.
     pub fn find() -> Result<Option<Firewalld>> {
-        let asked = || {
-            let mut bus = Bus::system()?;
-            Ok::<_, Refusal>(bus.has(NAME)?.then_some(Firewalld(bus)))
-        };
-        asked().doing(|| "ask the system's bus for firewalld".into())
+        Firewalld::asked().doing(asking)
     }
 
-    /// Puts an address into a zone. False if it was there.
+    /// The same, for what it was asked for before: without a bus it does not run, and nothing is left of it.
+    ///
+    /// # Errors
+    /// There is a bus, and it does not tell: what was asked for may be there.
+    pub fn find_to_end() -> Result<Option<Firewalld>> {
+        let no_bus = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+        match Firewalld::asked() {
+            Err(Refusal::Broken(error)) if no_bus.contains(&error.kind()) => Ok(None),
+            asked => asked.doing(asking),
+        }
+    }
+
+    fn asked() -> std::result::Result<Option<Firewalld>, Refusal> {
+        let mut bus = Bus::system()?;
+        Ok(bus.has(NAME)?.then_some(Firewalld(bus)))
+    }
+
+    /// Puts an address into a zone. False if it was there, or `is_claimed` by an earlier ADD: then it stays there whatever becomes
+    /// of this one.
     ///
     /// # Errors
     /// It is in another zone; what firewalld says.
-    pub fn add(&mut self, zone: &str, address: IpAddr) -> Result<bool> {
+    pub fn add(&mut self, zone: &str, address: IpAddr, is_claimed: bool) -> Result<bool> {
         let doing = || format!("failed to add the address {address} to {zone} zone");
+        // What may have to be asked back must not have been somebody else's.
+        if !is_claimed && self.query(zone, address).doing(doing)? {
+            return Ok(false);
+        }
         match self.0.call(ZONE, "addSource", &[zone, &source(address)]) {
             Err(Refusal::Said(_, text)) if text.contains("ZONE_ALREADY_SET") => {
                 match self.has(zone, address)? {
@@ -48,10 +67,12 @@ impl Firewalld {
             }
             Err(Refusal::Broken(error)) => {
                 // It may have been done all the same, and after this nobody would know.
-                let _ = Firewalld::find().map(|again| again.map(|mut it| it.remove(zone, address)));
+                if !is_claimed {
+                    let _ = Firewalld::find().map(|again| again.map(|mut it| it.remove(zone, address)));
+                }
                 Err(Refusal::Broken(error)).doing(doing)
             }
-            added => added.map(|_| true).doing(doing),
+            added => added.map(|_| !is_claimed).doing(doing),
         }
     }
 
@@ -73,10 +94,11 @@ impl Firewalld {
     /// # Errors
     /// What firewalld says.
     pub fn has(&mut self, zone: &str, address: IpAddr) -> Result<bool> {
-        let answer = self.0.call(ZONE, "querySource", &[zone, &source(address)]);
-        answer
-            .and_then(|answer| answer.truth())
-            .doing(|| format!("failed to look for the address {address} in {zone} zone"))
+        self.query(zone, address).doing(|| format!("failed to look for the address {address} in {zone} zone"))
+    }
+
+    fn query(&mut self, zone: &str, address: IpAddr) -> std::result::Result<bool, Refusal> {
+        self.0.call(ZONE, "querySource", &[zone, &source(address)])?.truth()
     }
 
     /// Whether there is such a zone: firewalld knows what is in it.
@@ -87,6 +109,10 @@ impl Firewalld {
         let asked = self.0.call(ZONE, "getSources", &[zone]);
         asked.map(drop).doing(|| format!("failed to look at {zone} zone"))
     }
+}
+
+fn asking() -> String {
+    "ask the system's bus for firewalld".into()
 }
 
 fn source(address: IpAddr) -> String {

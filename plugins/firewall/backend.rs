@@ -87,15 +87,15 @@ impl Keeper {
         older: &[Allowed],
     ) -> Result<()> {
         let owner = attachment.owner();
+        let had = |by: &Backend, address: &IpAddr| {
+            older.iter().any(|older| older.by == *by && older.addresses.contains(address))
+        };
         match self {
             Keeper::Nftables(nft) => ensure_nftables(trail, nft, attachment, conf, plan),
             Keeper::Iptables => {
-                let had = |address: &IpAddr| {
-                    let by_it = older.iter().filter(|older| older.by == Backend::Iptables);
-                    by_it.flat_map(|older| &older.addresses).any(|it| it == address)
-                };
-                let addresses = plan.addresses.iter().copied().filter(|address| !had(address)).collect();
-                let new = Allowed { addresses, ports: Vec::new(), by: Backend::Iptables };
+                let by = Backend::Iptables;
+                let addresses = plan.addresses.iter().copied().filter(|it| !had(&by, it)).collect();
+                let new = Allowed { addresses, ports: Vec::new(), by };
                 // One family may be written when the other one fails.
                 trail.undo(move || new.end(&owner));
                 trail.step(|| iptables::ensure(plan, &conf.admin_chain))
@@ -105,8 +105,9 @@ impl Keeper {
                     ensure_nftables(trail, nft, attachment, conf, plan)?;
                 }
                 for address in &plan.addresses {
-                    if trail.step(|| firewalld.borrow_mut().add(&conf.zone, *address))? {
-                        let by = Backend::Firewalld(conf.zone.clone());
+                    let by = Backend::Firewalld(conf.zone.clone());
+                    let is_claimed = had(&by, address);
+                    if trail.step(|| firewalld.borrow_mut().add(&conf.zone, *address, is_claimed))? {
                         let new = Allowed { addresses: vec![*address], ports: Vec::new(), by };
                         let owner = owner.clone();
                         trail.undo(move || new.end(&owner));

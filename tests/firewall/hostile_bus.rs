@@ -9,6 +9,7 @@ use std::thread;
 use serde_json::json;
 
 use super::{Container, OURS};
+use crate::lab::call::Call;
 use crate::lab::lab_with;
 use crate::lab::snapshot::Shared;
 
@@ -42,7 +43,7 @@ enum Wrong {
 }
 
 /// What is wrong, at which question (the first is who we are), and the words by which ADD tells it.
-const WRONGS: [(Wrong, usize, &str); 14] = [
+const WRONGS: [(Wrong, usize, &str); 16] = [
     (Wrong::HangsUp, 0, "hung up"),
     (Wrong::Garbage, 0, "does not know us"),
     (Wrong::HangsUp, 1, "hung up"),
@@ -52,11 +53,13 @@ const WRONGS: [(Wrong, usize, &str); 14] = [
     (Wrong::Fields, 2, "a header that cannot be read"),
     (Wrong::Sort, 2, "neither yes nor no"),
     (Wrong::Part, 2, "hung up"),
-    (Wrong::Flood, 3, "what was not asked for"),
-    (Wrong::Complaint, 3, "failed to add the address 10.9.0.2 to trusted zone"),
-    (Wrong::HangsUp, 4, "failed to add the address fd00:9::2 to trusted zone"),
+    (Wrong::Sort, 3, "neither yes nor no"),
     (Wrong::Flood, 4, "what was not asked for"),
-    (Wrong::Part, 4, "hung up"),
+    (Wrong::Complaint, 4, "failed to add the address 10.9.0.2 to trusted zone"),
+    (Wrong::Part, 5, "hung up"),
+    (Wrong::HangsUp, 6, "failed to add the address fd00:9::2 to trusted zone"),
+    (Wrong::Flood, 6, "what was not asked for"),
+    (Wrong::Part, 6, "hung up"),
 ];
 
 fn message(kind: u8, of: u32, signature: &str, body: &[u8]) -> Vec<u8> {
@@ -115,77 +118,163 @@ fn goes_wrong(to: &mut UnixStream, wrong: Wrong, of: u32) -> std::io::Result<()>
     to.read(&mut [0; 1]).map(drop)
 }
 
-/// A conversation, in which one answer is wrong; every question is written down.
-fn converse(
-    stream: UnixStream,
-    (wrong, at): (Wrong, usize),
-    heard: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut stream = stream;
-    let mut first = [0; 64];
-    let length = stream.read(&mut first)?;
-    assert!(first[..length].starts_with(b"\0AUTH EXTERNAL"));
-    if at == 0 {
-        return goes_wrong(&mut stream, wrong, 0);
+/// What is different this time.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    wrong: Wrong,
+    at: usize,
+    /// Whether every address is in the zone before.
+    is_there: bool,
+}
+
+const NOTHING: Turn = Turn { wrong: Wrong::Nothing, at: usize::MAX, is_there: false };
+
+/// It is wrong once, and has no part in it when it is asked to take something back. It ends with the world.
+#[derive(Clone, Debug)]
+struct HostileBus {
+    heard: Arc<Mutex<Vec<String>>>,
+    turn: Arc<Mutex<Turn>>,
+}
+
+impl HostileBus {
+    fn start() -> HostileBus {
+        let bus = HostileBus { heard: Arc::default(), turn: Arc::new(Mutex::new(NOTHING)) };
+        let (listener, of_thread) = (UnixListener::bind(SOCKET).unwrap(), bus.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let turn = std::mem::replace(&mut *of_thread.turn.lock().unwrap(), NOTHING);
+                let bus = of_thread.clone();
+                thread::spawn(move || bus.converse(stream.unwrap(), turn));
+            }
+        });
+        bus
     }
-    stream.write_all(b"DATA\r\nOK 0123456789abcdef\r\n")?;
-    let mut number = 0;
-    while let Some((serial, words)) = question(&mut stream) {
-        number += 1;
-        heard.lock().unwrap().push(words.clone());
-        if number == at {
-            return goes_wrong(&mut stream, wrong, serial);
+
+    /// From now on it is wrong like this, and has heard nothing.
+    fn will(&self, wrong: Wrong, at: usize, is_there: bool) {
+        self.heard.lock().unwrap().clear();
+        *self.turn.lock().unwrap() = Turn { wrong, at, is_there };
+    }
+
+    /// Whether it was asked this about an address.
+    fn was_asked(&self, method: &str, address: &str) -> bool {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().any(|words| words.contains(method) && words.contains(address))
+    }
+
+    /// A conversation, in which one answer is wrong; every question is written down.
+    fn converse(&self, stream: UnixStream, turn: Turn) -> std::io::Result<()> {
+        let mut stream = stream;
+        let mut first = [0; 64];
+        let length = stream.read(&mut first)?;
+        assert!(first[..length].starts_with(b"\0AUTH EXTERNAL"));
+        if turn.at == 0 {
+            return goes_wrong(&mut stream, turn.wrong, 0);
         }
-        stream.write_all(&match words {
-            words if words.contains("NameHasOwner") => message(RETURN, serial, "b", &1_u32.to_le_bytes()),
-            _ => message(RETURN, serial, "s", &text("trusted")),
-        })?;
+        stream.write_all(b"DATA\r\nOK 0123456789abcdef\r\n")?;
+        let mut number = 0;
+        while let Some((serial, words)) = question(&mut stream) {
+            number += 1;
+            self.heard.lock().unwrap().push(words.clone());
+            if number == turn.at {
+                return goes_wrong(&mut stream, turn.wrong, serial);
+            }
+            let truth = |it| message(RETURN, serial, "b", &u32::to_le_bytes(it));
+            stream.write_all(&match words {
+                words if words.contains("NameHasOwner") => truth(1),
+                words if words.contains("querySource") => truth(turn.is_there.into()),
+                _ => message(RETURN, serial, "s", &text("trusted")),
+            })?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+const ADDRESSES: [&str; 2] = ["10.9.0.2/32", "fd00:9::2/128"];
+
+fn call(web: &Container<'_>, verb: &str) -> Call {
+    let call = web.wall.call_with(verb, &web.result).under(&BOUNDS);
+    call.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={SOCKET}"))
 }
 
 #[test]
 fn a_hostile_bus_is_told_in_time_and_what_it_took_is_asked_back() {
     lab_with(OURS, |host| {
         let web = Container::new(host, "web").with("backend", json!("firewalld"));
-        let bus = UnixListener::bind(SOCKET).unwrap();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let turn = Arc::new(Mutex::new((Wrong::Nothing, usize::MAX)));
-        let (of_thread, next) = (heard.clone(), turn.clone());
-        // It ends with the world. It is wrong once, and has no part in it when it is asked to take something back.
-        thread::spawn(move || {
-            for stream in bus.incoming() {
-                let wrong = std::mem::replace(&mut *next.lock().unwrap(), (Wrong::Nothing, usize::MAX));
-                let heard = of_thread.clone();
-                thread::spawn(move || converse(stream.unwrap(), wrong, &heard));
-            }
-        });
-        let call = |verb: &str| {
-            let call = web.wall.call_with(verb, &web.result).under(&BOUNDS);
-            call.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={SOCKET}"))
-        };
+        let bus = HostileBus::start();
         let before = (host.snapshot(), web.pod.snapshot());
         for (wrong, at, words) in WRONGS {
-            heard.lock().unwrap().clear();
-            *turn.lock().unwrap() = (wrong, at);
-            let answer = call("ADD").run();
+            bus.will(wrong, at, false);
+            let answer = call(&web, "ADD").run();
             let fault = answer.fails(999).names(&[words]);
             assert!(fault.msg.len() < 3000, "{wrong:?} at {at}: {} bytes", fault.msg.len());
             // Also what it may have taken without saying so.
-            let heard: Vec<String> = std::mem::take(&mut *heard.lock().unwrap());
-            let is_asked_back = |address: &str| {
-                heard.iter().any(|words| words.contains("removeSource") && words.contains(address))
-            };
-            let back = ["10.9.0.2/32", "fd00:9::2/128"].map(is_asked_back);
+            let back = ADDRESSES.map(|address| bus.was_asked("removeSource", address));
             let lost = !matches!(wrong, Wrong::Complaint);
-            assert_eq!(back, [at == 4 || (at == 3 && lost), at == 4], "{wrong:?} at {at}: {heard:?}");
+            assert_eq!(back, [at > 4 || (at == 4 && lost), at == 6], "{wrong:?} at {at}: {bus:?}");
             before.0.same_as(&host.snapshot(), &[]);
             before.1.same_as(&web.pod.snapshot(), &[]);
         }
-        call("ADD").run().result();
-        *turn.lock().unwrap() = (Wrong::Flood, 3);
-        call("DEL").run().fails(999).names(&["failed to remove the address", "what was not asked for"]);
-        call("DEL").run().silent();
+        call(&web, "ADD").run().result();
+        bus.will(Wrong::Flood, 3, false);
+        call(&web, "DEL").run().fails(999).names(&["failed to remove the address", "what was not asked for"]);
+        call(&web, "DEL").run().silent();
         before.0.same_as(&host.snapshot(), &[Shared::Records]);
+    });
+}
+
+#[test]
+fn what_was_in_the_zone_before_an_add_stays_there_when_the_bus_breaks() {
+    lab_with(OURS, |host| {
+        let web = Container::new(host, "web").with("backend", json!("firewalld"));
+        let bus = HostileBus::start();
+        let stays = || {
+            assert!(ADDRESSES.iter().all(|address| !bus.was_asked("removeSource", address)), "{bus:?}");
+        };
+        // The administrator had put the first address there; the bus breaks at the second.
+        bus.will(Wrong::HangsUp, 4, true);
+        call(&web, "ADD").run().fails(999).names(&["failed to add the address fd00:9::2"]);
+        assert!(!bus.was_asked("addSource", ADDRESSES[0]), "{bus:?}");
+        stays();
+        // An earlier ADD had.
+        call(&web, "ADD").run().result();
+        for at in [3, 4] {
+            bus.will(Wrong::HangsUp, at, false);
+            call(&web, "ADD").run().fails(999).names(&["failed to add the address"]);
+            assert!(bus.was_asked("addSource", ADDRESSES[at - 3]), "{bus:?}");
+            stays();
+        }
+        call(&web, "DEL").run().silent();
+        assert!(ADDRESSES.iter().all(|address| bus.was_asked("removeSource", address)), "{bus:?}");
+    });
+}
+
+/// Where there is no bus, firewalld does not run. Of a bus that does not tell nobody knows, and DEL is for the next time too.
+#[test]
+fn del_knows_a_bus_that_is_not_there_from_one_that_does_not_tell() {
+    lab_with(OURS, |host| {
+        let web = Container::new(host, "web").with("backend", json!("firewalld"));
+        let web = web.with("ingressPolicy", json!("isolated"));
+        let before = host.snapshot();
+        let bus = HostileBus::start();
+        call(&web, "ADD").run().result();
+        assert!(host.sh("nft list ruleset").contains("10.9.0.2"));
+        for (wrong, at) in [(Wrong::HangsUp, 0), (Wrong::Garbage, 0), (Wrong::HangsUp, 1), (Wrong::Flood, 2)]
+        {
+            bus.will(wrong, at, false);
+            call(&web, "DEL").run().fails(999).names(&["ask the system's bus for firewalld"]);
+            assert!(!host.sh("nft list ruleset").contains("10.9.0.2"), "the rest is done");
+        }
+        bus.will(Wrong::Nothing, usize::MAX, false);
+        call(&web, "DEL").run().silent();
+        assert!(ADDRESSES.iter().all(|address| bus.was_asked("removeSource", address)), "{bus:?}");
+        before.same_as(&host.snapshot(), &[Shared::Records]);
+        // Nobody listens there any more.
+        drop(UnixListener::bind("/run/lab/nobody").unwrap());
+        for address in ["unix:path=/nonexistent/socket", "unix:path=/run/lab/nobody"] {
+            call(&web, "ADD").run().result();
+            call(&web, "DEL").env("DBUS_SYSTEM_BUS_ADDRESS", address).run().silent();
+            before.same_as(&host.snapshot(), &[Shared::Records]);
+        }
     });
 }
