@@ -78,6 +78,9 @@ fn caller() -> u32 {
 fn run_wired(networks: &Networks, signals: &Signals, uid: u32, program: &[OsString]) -> Result<(), Refusal> {
     let user =
         (uid != user::effective()).then(|| User::numbered(uid)).transpose().map_err(Refusal::failed)?;
+    // Nothing has begun where a plugin is missing: there is no record of it for others to clean up after, who would look for
+    // that plugin in vain.
+    networks.look_for_plugins()?;
     // The record comes first: what is made from here on, somebody knows of.
     let record = Record::begin(networks)?;
     let name = record.name();
@@ -92,10 +95,14 @@ fn run_wired(networks: &Networks, signals: &Signals, uid: u32, program: &[OsStri
         let mut shrug = |fault| Refusal::by_deed(fault, Capability::Kill).tell();
         signals.run(&mut child, &mut shrug).map_err(Refusal::failed)
     });
+    // Why it failed comes before what could then not be taken away.
+    if let Err(refusal) = &ended {
+        refusal.tell();
+    }
     if let Err(refusal) = record.end(networks) {
         refusal.tell();
     }
-    let ended = ended?;
+    let ended = ended.map_err(|refusal| Refusal { status: refusal.status, ..Refusal::said() })?;
     match ended.code().or(ended.signal().map(|signal| 128 + signal)) {
         Some(0) => Ok(()),
         code => {

@@ -183,6 +183,58 @@ fn what_cannot_be_attached_takes_the_rest_with_it() {
     });
 }
 
+/// A typing error in CNI_PATH, and a plugin that is missing in the second network only.
+#[test]
+fn where_a_plugin_is_missing_nothing_begins_and_the_next_run_has_nothing_to_clean_up() {
+    lab_with(&[Need::Ours("tools")], |host| {
+        networks(host);
+        let before = host.snapshot();
+        let run_along = |path: &str, words: &[&str]| run(host, words).env("CNI_PATH", path).run();
+        let plugins = host.bin().display().to_string();
+        let both: &[&str] = &["--network", "net-a", "--network", "net-s", "touch", "/run/ran"];
+        for (path, words, network, plugin) in [
+            ("/typo", &both[2..], "net-s", "stub"),
+            ("/typo", both, "net-a", "bridge"),
+            (&plugins, both, "net-s", "stub"),
+        ] {
+            let ended = run_along(path, words);
+            let head = format!("Cannot attach to network \"{network}\": plugin type=\"{plugin}\"");
+            let why =
+                format!(" failed (add): failed to find plugin \"{plugin}\" in path [{path}] (code 999)\n");
+            let said = ended.stderr();
+            assert!(said.starts_with(&head) && said.ends_with(&why) && said.lines().count() == 1, "{ended}");
+            assert_eq!(ended.status().code(), Some(1), "{ended}");
+            assert!(!Path::new("/run/ran").exists());
+            nothing_is_left(host, &before);
+            assert!(!Path::new("/run/leases/net-a").exists(), "no plugin was run");
+            let next = run(host, &["true"]).run();
+            assert_eq!((next.status().code(), next.stderr().as_str()), (Some(0), ""), "{next}");
+        }
+    });
+}
+
+/// The address plugin is looked for by the plugin that asks it: its absence is found when something may be there.
+#[test]
+fn what_the_plugins_of_then_cannot_take_away_those_of_today_can() {
+    lab_with(&[Need::Ours("tools")], |host| {
+        networks(host);
+        host.sh(&format!("mkdir /run/lab/some && ln -s {}/bridge /run/lab/some", host.bin().display()));
+        let before = host.snapshot();
+        let ended = run(host, &["--network", "net-a", "true"]).env("CNI_PATH", "/run/lab/some").run();
+        let said = ended.stderr();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!((ended.status().code(), lines.len()), (Some(1), 2), "{ended}");
+        assert!(
+            lines[0].starts_with("Cannot attach to network")
+                && lines[1].starts_with("Cannot detach from network"),
+            "{ended}"
+        );
+        let next = run(host, &["true"]).run();
+        assert_eq!((next.status().code(), next.stderr().as_str()), (Some(0), ""), "{next}");
+        nothing_is_left(host, &before);
+    });
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_made() {
     lab(|host| {

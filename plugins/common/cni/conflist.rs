@@ -163,9 +163,7 @@ impl Runtime {
     /// if this attachment is there already (code 7), or if the cache cannot be written (5).
     pub fn add(&self, list: &List, request: &Request, on_failure: OnFailure) -> Result<Box<RawValue>> {
         let attachment = request.attachment(list);
-        for plugin in &list.plugins {
-            exec::find(&plugin.program, &self.path).doing(|| failed(plugin, "add"))?;
-        }
+        self.look_for_plugins(list)?;
         let _turn = self.turn(&request.container)?;
         let on_failure = match self.cache.read(&attachment) {
             Ok(None) => on_failure,
@@ -204,6 +202,16 @@ impl Runtime {
                 Err(left) => error.details(format!("failed to clean up: {}", left.msg())),
             }
         })
+    }
+
+    /// Looks for the plugins of a list, which is how [`Runtime::add`] begins: for a program that makes more than attachments,
+    /// and had better know before it makes anything.
+    ///
+    /// # Errors
+    /// Code 999 for the first that is missing, as ADD has it.
+    pub fn look_for_plugins(&self, list: &List) -> Result<()> {
+        let find = |plugin: &Plugin| exec::find(&plugin.program, &self.path).doing(|| failed(plugin, "add"));
+        list.plugins.iter().try_for_each(|plugin| find(plugin).map(drop))
     }
 
     fn attach(&self, list: &List, request: &Request) -> Result<Box<RawValue>> {

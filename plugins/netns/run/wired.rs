@@ -1,6 +1,6 @@
 //! The attachments of a run to its networks, by their plugins.
 
-use crate::{Refusal, complain};
+use crate::{Refusal, complain, environment};
 use cni::call::Attachment;
 use cni::conflist::list::List;
 use cni::conflist::{OnFailure, Request, Runtime, folder};
@@ -40,6 +40,8 @@ impl Networks {
     /// that it does not remember was not attached to.
     pub(super) fn remembered(folder: &Path, plugins: &OsStr, names: &[String], run: &Name) -> Networks {
         let mut networks = Networks::of(folder, plugins, Vec::new());
+        // Where the plugins were then they need not be any more, or never all were.
+        networks.runtime.path.extend(folders(&environment::plugins()));
         for (number, name) in names.iter().enumerate() {
             let list = networks.remembers(run, number, name);
             let list = list.or_else(|| folder::find(folder, name).ok().map(|found| found.list));
@@ -49,9 +51,7 @@ impl Networks {
     }
 
     fn of(folder: &Path, plugins: &OsStr, found: Vec<(String, List)>) -> Networks {
-        let folders =
-            std::env::split_paths(plugins).filter(|folder| !folder.as_os_str().is_empty()).collect();
-        let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(folders) };
+        let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(folders(plugins)) };
         Networks { found, configurations: folder.into(), plugins: plugins.into(), runtime }
     }
 
@@ -65,6 +65,14 @@ impl Networks {
     /// Their names.
     pub(super) fn names(&self) -> Vec<&str> {
         self.found.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Fails if a plugin of any of them is missing; nothing is run.
+    pub(super) fn look_for_plugins(&self) -> Result<(), Refusal> {
+        self.found.iter().try_for_each(|(name, list)| {
+            let found = self.runtime.look_for_plugins(list);
+            found.map_err(|error| refusal(&format!("attach to network \"{name}\""), &error))
+        })
     }
 
     /// Attaches the namespace to all of them, up to the first that fails. What that one has left is for [`Networks::detach`].
@@ -90,6 +98,10 @@ impl Networks {
         }
         done
     }
+}
+
+fn folders(plugins: &OsStr) -> Vec<PathBuf> {
+    std::env::split_paths(plugins).filter(|folder| !folder.as_os_str().is_empty()).collect()
 }
 
 /// The run is the container; its first network is eth0.
