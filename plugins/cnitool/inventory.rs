@@ -8,7 +8,7 @@ mod leased;
 
 use std::path::{Path, PathBuf};
 
-use cni::conflist::cache::Cache;
+use cni::conflist::cache::{Cache, Remembered};
 use cni::conflist::folder;
 use cni::conflist::list::List;
 use cni::error::{Error, Result};
@@ -48,7 +48,9 @@ pub(super) fn look(folder: &Path, network: Option<&str>) -> Result<Inventory> {
     let mut networks = networks(folder, &mut faults)?;
     let is_meant = |name: &NetworkName| network.is_none_or(|network| name.as_str() == network);
     networks.retain(|network| is_meant(&network.list.name));
-    let mut records = Cache::default().all()?;
+    let Remembered { mut records, unreadable } = Cache::default().all()?;
+    let unreadable = unreadable.iter().filter(|torn| network.is_none_or(|network| torn.may_be_of(network)));
+    faults.extend(unreadable.map(|torn| torn.why.msg()));
     let lists: Vec<&List> = networks.iter().map(|network| &network.list).collect();
     let mut leased = leased::of(&lists, &records, network, &mut faults);
     records.retain(|record| is_meant(&record.attachment.network));

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Tool, refused};
+use super::{CONF, Tool, program, refused};
+use crate::lab::call::Call;
 use crate::lab::lab;
 
 const RESULT: &str = r#"{"cniVersion":"1.0.0","ips":[{"address":"10.44.0.2/24"}]}"#;
@@ -73,16 +74,34 @@ fn what_libcni_remembered_is_checked_and_deleted() {
 }
 
 #[test]
-fn a_torn_record_stops_check_and_nothing_else() {
+fn a_torn_record_stops_check_and_the_deletions_of_gc_and_nothing_else() {
     lab(|host| {
         let tool = Tool::with_stubs(host, &["one"]);
         tool.network("1.1.0", &json!({}));
-        for torn in ["", "{\"kind\":\"cniCacheV1\",", "[]"] {
+        let list = || Call::of(program(host), &["list", "net"]).env("NETCONFPATH", CONF).run();
+        for torn in ["", "{\"kind\":\"cniCacheV1\",", "[]", "garbage\n"] {
             fs::create_dir_all("/var/lib/cni/results").unwrap();
             fs::write(tool.record(), torn).unwrap();
             refused(&tool.run("check"), &["/var/lib/cni/results/net-"]);
-            tool.run("gc").silent();
+            // Its attachment may live, and so may those that can be read: nobody has said that they do not.
+            tool.call("add").env("CNI_IFNAME", "eth1").run().result();
+            tool.verbs();
+            let file = tool.record().display().to_string();
+            refused(&tool.run("gc"), &[&format!("read {file}: "), "(code 6)"]);
             assert_eq!(tool.verbs(), [["GC"]]);
+            let listed = list();
+            let warning = format!("Warning: read {file}: ");
+            assert_eq!(listed.status().code(), Some(1), "{listed}");
+            assert!(
+                listed.stderr().starts_with(&warning) && listed.stdout().contains("  eth1  "),
+                "{listed}"
+            );
+            // That of another network keeps nobody: other- is none of net.
+            fs::rename(tool.record(), "/var/lib/cni/results/other-c-eth0").unwrap();
+            assert!(list().succeeded());
+            tool.run("gc").silent();
+            assert_eq!(tool.verbs(), [["DEL", "GC"]]);
+            fs::rename("/var/lib/cni/results/other-c-eth0", tool.record()).unwrap();
             // The attachment may be there: ADD deletes first.
             tool.run("add").result();
             assert_eq!(tool.verbs(), [["DEL", "ADD"]]);

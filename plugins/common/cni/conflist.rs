@@ -302,7 +302,7 @@ impl Runtime {
     /// plugin. Nothing else may run meanwhile, so it waits, and lets wait.
     ///
     /// Without a list of the valid ones none is valid, but the plugins are not told so: what they hold for others, who
-    /// have their own cache, stays.
+    /// have their own cache, stays. Where a file of the cache cannot be read, nothing of it is deleted: nobody knows who lives.
     ///
     /// # Errors
     /// Everything is tried; the first error with the others in its details.

@@ -17,7 +17,7 @@ use super::list::List;
 use super::lock::Turn;
 use super::object::Object;
 use crate::call::Attachment;
-use crate::error::{Code, Error, OrFail, Result};
+use crate::error::{Code, Error, Faults, OrFail, Result};
 use crate::files;
 use crate::name::{ContainerId, NetworkName};
 
@@ -45,6 +45,23 @@ pub struct Record {
     pub capabilities: Object,
     /// The last plugin's result; `None` for an ADD that failed, was killed, or still runs.
     pub result: Option<Box<RawValue>>,
+}
+
+/// What a cache holds.
+#[derive(Default, Debug)]
+pub struct Remembered {
+    /// The attachments, in the order of the files' names.
+    pub records: Vec<Record>,
+    /// Files of which nobody knows what they say.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A file that cannot be read, or makes no sense.
+#[derive(Debug)]
+pub struct Unreadable {
+    path: PathBuf,
+    /// Why; the file is named in it.
+    pub why: Error,
 }
 
 /// The members of a file in libcni's order.
@@ -136,39 +153,45 @@ impl Cache {
         })
     }
 
-    /// Every attachment of a network, in the order of the files' names. Torn and foreign files are passed over.
+    /// Every attachment of a network, in the order of the files' names. Foreign files are passed over.
+    ///
+    /// # Errors
+    /// Code 5 when the folder cannot be read; one that is not there holds nothing. As [`Cache::read`] for the first file
+    /// that cannot be read and may be of this network, with the others in its details: nobody knows then who lives.
+    pub fn of_network(&self, network: &NetworkName) -> Result<Vec<Record>> {
+        let mut all = self.all()?;
+        let mut faults = Faults::default();
+        for torn in all.unreadable.into_iter().filter(|torn| torn.may_be_of(network.as_str())) {
+            faults.note::<()>(Err(torn.why));
+        }
+        faults.verdict()?;
+        all.records.retain(|record| record.attachment.network == *network);
+        Ok(all.records)
+    }
+
+    /// Every attachment, in the order of the files' names, and what cannot be read. Foreign files are passed over.
     ///
     /// # Errors
     /// Code 5 when the folder cannot be read; one that is not there holds nothing.
-    pub fn of_network(&self, network: &NetworkName) -> Result<Vec<Record>> {
-        let mut records = self.all()?;
-        records.retain(|record| record.attachment.network == *network);
-        Ok(records)
-    }
-
-    /// Every attachment, in the order of the files' names. Torn and foreign files are passed over.
-    ///
-    /// # Errors
-    /// As [`Cache::of_network`].
-    pub fn all(&self) -> Result<Vec<Record>> {
+    pub fn all(&self) -> Result<Remembered> {
         let folder = self.results();
         let unreadable = || format!("read the folder {}", folder.display());
         let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Remembered::default()),
             entries => entries.or_fail(Code::IO, unreadable)?,
         };
-        let mut records = Vec::new();
-        for entry in entries {
-            let path = entry.or_fail(Code::IO, unreadable)?.path();
-            let Ok(Some(written)) = read(&path) else { continue };
-            let Some(attachment) = written.attachment() else { continue };
-            // Also passes over a record that is only just being written, under another name.
-            if self.file(&attachment) == path {
-                records.push((path, written.into_record(attachment)));
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()).or_fail(Code::IO, unreadable));
+        let mut paths: Vec<PathBuf> = paths.collect::<Result<_>>()?;
+        paths.sort();
+        let mut all = Remembered::default();
+        for path in paths.into_iter().filter(|path| !is_being_written(path)) {
+            match read(&path).and_then(|written| written.map_or(Ok(None), |it| it.recorded(&path))) {
+                Ok(Some(record)) if self.file(&record.attachment) == path => all.records.push(record),
+                Ok(_) => {}
+                Err(why) => all.unreadable.push(Unreadable { path, why }),
             }
         }
-        records.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        Ok(all)
     }
 
     /// Waits until nobody else works on this container and no GC runs; the turn lasts until it is dropped.
@@ -197,6 +220,14 @@ impl Cache {
     /// Where a record is written before it is put in the place of the older one.
     fn fresh(&self, of: &Attachment) -> PathBuf {
         self.results().join(format!(".{}.new", file_name(of)))
+    }
+}
+
+impl Unreadable {
+    /// Whether the file's name allows that it is of this network: a name may go on behind a `-`.
+    pub fn may_be_of(&self, network: &str) -> bool {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.strip_prefix(network)).is_some_and(|rest| rest.starts_with('-'))
     }
 }
 
@@ -249,6 +280,17 @@ impl Written {
         })
     }
 
+    /// A file of another kind holds none; one of this kind has to say whose it is.
+    fn recorded(self, path: &Path) -> Result<Option<Record>> {
+        match self.attachment() {
+            Some(attachment) => Ok(Some(self.into_record(attachment))),
+            None if self.kind != KIND => Ok(None),
+            None => {
+                Err(Error::new(Code::DECODE, format!("read {}: it does not say whose it is", path.display())))
+            }
+        }
+    }
+
     fn into_record(self, attachment: Attachment) -> Record {
         let capabilities = self.capability_args.and_then(|raw| Object::parse(raw.get().as_bytes()).ok());
         Record {
@@ -264,6 +306,11 @@ impl Written {
 
 fn file_name(of: &Attachment) -> String {
     format!("{}-{}-{}", of.network, of.container, of.ifname)
+}
+
+/// A record that is only just being written, by us, has another name.
+fn is_being_written(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn read(path: &Path) -> Result<Option<Written>> {
