@@ -24,10 +24,11 @@ use cni::conflist::folder;
 use cni::conflist::list::{List, Plugin};
 use cni::conflist::object::Object;
 use cni::error::{Code, Error, OrFail, Result};
-use cni::keys::OF_ALL;
+use cni::keys::{self, OF_ALL, OF_OURS};
 use cni::name::NetworkName;
 
 use self::finding::{Finding, Findings, Level};
+use self::known::Known;
 use self::located::{Node, Text, Unreadable};
 use self::plugin::Programs;
 use self::subnets::Subnet;
@@ -320,13 +321,23 @@ fn ask_plugin(text: &Text, node: &Node, name: &str, version: &str, found: &mut F
     ["prevResult", "runtimeConfig", "capabilities"].iter().for_each(|key| stdin.remove(key));
     let type_of = |node: &Node| node.get("type").and_then(|member| member.node.text()).map(str::to_owned);
     let ipam = node.get("ipam").map(|member| &member.node);
-    for (name, part) in [(type_of(node), node), (ipam.and_then(type_of), ipam.unwrap_or(node))] {
-        let Some(known) = name.as_deref().and_then(known::named) else { continue };
-        let Err(error) = known.judge(stdin.text().as_bytes()) else { continue };
+    let stdin = stdin.text().to_owned().into_bytes();
+    let mut tell = |known: &Known, part: &Node, error: &Error| {
         let more = error.more().map_or_else(String::new, |more| format!(" ({more})"));
         let said = error.msg();
         let at = blamed(&format!("{said} {more}"), node, part).unwrap_or(part.at);
         found.error(at, format!("{}: {said}{more}", known.name));
+    };
+    let plugin = type_of(node).as_deref().and_then(known::named);
+    let asked = ipam.and_then(type_of).as_deref().and_then(known::named);
+    // Who is asked for addresses says of these keys what the plugin has said.
+    if let (Some(first), Err(error)) = (plugin.or(asked), keys::judge_those_of_ours(&stdin)) {
+        tell(first, node, &error);
+    }
+    for (known, part) in [(plugin, node), (asked, ipam.unwrap_or(node))] {
+        if let Some((known, Err(error))) = known.map(|known| (known, known.judge(&stdin))) {
+            tell(known, part, &error);
+        }
     }
 }
 
@@ -343,7 +354,10 @@ pub(crate) fn keys_of(names: &[String]) -> Result<Vec<(String, Vec<String>)>> {
     let all = || known::OURS.iter().map(|known| known.name.to_owned()).collect();
     let names: Vec<String> = if names.is_empty() { all() } else { names.to_vec() };
     let keys = |name: String| match known::named(&name) {
-        Some(known) => Ok((name, known.paths())),
+        Some(known) => {
+            let of_ours = OF_OURS.iter().map(|key| (*key).to_owned());
+            Ok((name, known.paths().into_iter().chain(of_ours).collect()))
+        }
         None => {
             let ours: Vec<&str> = known::OURS.iter().map(|known| known.name).collect();
             Err(Error::config(format!("{name:?} is none of {}", ours.join(", "))))

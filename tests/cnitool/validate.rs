@@ -75,7 +75,7 @@ fn what_is_others_or_for_people_is_no_reason_to_warn() {
         let theirs = json!({"type": "theirs", "isGatewya": true, "delegate": {"mtuu": 1}, "capabilities": {"any": true},
             "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "Documentation": "x", "dataDirr": "/x"}});
         let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}, "_comment": "what it is for",
-            "args": {"cni": {"x": 1}}, "jackfieldLog": "journald"});
+            "args": {"cni": {"x": 1}}, "jackfieldLog": "journald", "jackfieldWait": true});
         let list = json!({"cniVersion": "1.0.0", "name": "net", "someRuntimeID": 3, "ipMasq": true, "plugins": [theirs, portmap]});
         tool.file("10-net.conflist", &list.to_string());
         let path = format!("{}:{}", tool.stubs[0].folder(), host.bin().display());
@@ -283,6 +283,42 @@ fn the_configurations_to_copy_have_nothing_to_be_warned_of() {
             outcome.succeeded() && outcome.stdout().matches(": ok\n").count() == files.len(),
             "{outcome}"
         );
+    });
+}
+
+/// Each error once, although the plugin and whom it asks for addresses would both make it.
+#[test]
+fn what_every_plugin_of_ours_reads_is_judged_as_they_judge_it() {
+    lab_with(&[Need::Ours("log")], |host| {
+        let tool = Tool::with_stubs(host, &[]);
+        for (key, value, refused) in [
+            ("jackfieldLog", "\"relative.log\"", true),
+            ("jackfieldLog", "5", true),
+            ("jackfieldLog", "\"/var/log/cni.log\"", false),
+            ("jackfieldWait", "\"yes\"", true),
+            ("jackfieldWait", "false", false),
+            ("JACKFIELDWAIT", "true", false),
+        ] {
+            let ipam = r#""ipam":{"type":"host-local","subnet":"10.1.0.0/24"}"#;
+            let plugin = format!(r#"{{"type":"bridge",{ipam},"{key}":{value}}}"#);
+            let bad: Vec<String> = found_in(host, &tool, &plugin)
+                .into_iter()
+                .filter(|line| !line.contains(": note: "))
+                .collect();
+            let expected = format!("3:70: error: bridge: invalid {key} {value} ");
+            let fits = if refused { bad.len() == 1 && bad[0].starts_with(&expected) } else { bad.is_empty() };
+            assert!(fits, "{key}: {value}: {bad:#?}");
+            let mut conf: Value = serde_json::from_str(&plugin).unwrap();
+            conf["cniVersion"] = json!("1.1.0");
+            conf["name"] = json!("net");
+            for plugin in ["bridge", "host-local"] {
+                let status = host.call(plugin, "STATUS", &conf).run();
+                match refused {
+                    true => assert!(status.fails(7).msg.starts_with(&format!("invalid {key} "))),
+                    false => status.silent(),
+                }
+            }
+        }
     });
 }
 

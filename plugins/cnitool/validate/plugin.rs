@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cni::conflist::Runtime;
 use cni::error::Error;
 use cni::exec;
-use cni::keys::{OF_ALL, Shape};
+use cni::keys::{OF_ALL, OF_OURS, Shape};
 use cni::name::PluginName;
 
 use super::finding::Findings;
@@ -59,7 +59,7 @@ pub(crate) fn check(plugin: &Node, number: usize, programs: Option<&Programs<'_>
         Role::Ipam => found.error(at, format!("{name} is asked by another plugin: it belongs into \"ipam\"")),
         Role::Chained | Role::Link => {}
     }
-    unknown_keys(plugin, &ours.shape(), ours.name, &OF_ALL, found);
+    unknown_keys(plugin, &ours.shape(), ours.name, &[&OF_ALL[..], &OF_OURS].concat(), found);
     // A plugin of somebody else may use whatever it likes.
     if ipam.is_none() || asked.is_some() {
         capabilities(plugin, at, ours, asked, found);

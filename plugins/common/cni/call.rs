@@ -7,11 +7,15 @@ use nix::unistd::getppid;
 use sha2::{Digest, Sha256};
 
 use crate::env::{self, Args};
+use crate::error::{Error, Result};
 pub use crate::living::Attachments;
 use crate::name::{ContainerId, IfName, NetworkName};
 use crate::result::Success;
 use crate::spec::Spec;
 use crate::value::Value;
+
+/// The key of a configuration that has DEL wait for the kernel.
+pub(crate) const WAIT: &str = "jackfieldWait";
 
 /// What every verb is told.
 #[derive(Clone, Debug)]
@@ -32,13 +36,26 @@ pub struct Call {
 
 impl Call {
     /// Whether DEL has to wait until the kernel has finished what nobody sees any more: somebody wants it (`JACKFIELD_WAIT`,
-    /// or the key `jackfieldWait`), or there is nobody to whom a child process could be left. An orphan becomes a child of
+    /// or the key [`WAIT`]), or there is nobody to whom a child process could be left. An orphan becomes a child of
     /// process 1; if that is the very runtime, it may not know what to do with children that it has not started.
     pub fn waits_for_the_kernel(&self) -> bool {
-        let says = |value: &Value| !matches!(value, Value::Bool(false) | Value::Null);
-        getppid().as_raw() <= 1
-            || env::wants_to_wait()
-            || self.config.get("jackfieldWait").is_some_and(|it| says(&it))
+        // Whoever says something that is neither yes nor no has it his way at the cost of some milliseconds.
+        getppid().as_raw() <= 1 || env::wants_to_wait() || wants_to_wait(&self.config).unwrap_or(true)
+    }
+}
+
+/// Whether a configuration has DEL wait for the kernel.
+///
+/// # Errors
+/// Code 7 if it says neither yes nor no. A verb that takes away is not kept from it.
+pub(crate) fn wants_to_wait(config: &Value) -> Result<bool> {
+    match config.get(WAIT).as_deref() {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(wish)) => Ok(*wish),
+        Some(other) => {
+            let text = serde_json::to_string(other).unwrap_or_default();
+            Err(Error::config(format!("invalid {WAIT} {text}")).details(format!("{WAIT} is true or false")))
+        }
     }
 }
 

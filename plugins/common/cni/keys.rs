@@ -9,7 +9,9 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::log;
+use crate::error::{Code, OrFail, Result};
+use crate::value::Value;
+use crate::{call, log};
 
 /// What is read at one place of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,10 +44,22 @@ pub fn of<T: DeserializeOwned>() -> Shape {
     below::<T>(&mut Vec::new())
 }
 
-/// What may stand in every plugin's configuration: the keys that the protocol itself has, with `args`, which are anybody's, and
-/// the one of [`log`].
-pub const OF_ALL: [&str; 8] =
-    ["cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args", log::KEY];
+/// What may stand in every plugin's configuration: the keys that the protocol itself has, with `args`, which are anybody's.
+pub const OF_ALL: [&str; 7] =
+    ["cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"];
+
+/// What every plugin of ours reads besides its own keys.
+pub const OF_OURS: [&str; 2] = [log::KEY, call::WAIT];
+
+/// What a plugin of ours says of these, whichever it is: nothing, if all is well.
+///
+/// # Errors
+/// The plugin's own.
+pub fn judge_those_of_ours(stdin: &[u8]) -> Result<()> {
+    log::place(stdin)?;
+    let config = Value::parse(stdin).or_fail(Code::DECODE, || "read".into())?;
+    call::wants_to_wait(&config).map(drop)
+}
 
 /// Deeper than any configuration; a type that holds itself would have no end.
 const DEEPEST: usize = 16;

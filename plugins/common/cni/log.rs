@@ -81,7 +81,7 @@ fn took(name: &'static str, time: Duration) {
 
 /// Where lines go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum To {
+pub(crate) enum To {
     File(PathBuf),
     Journal,
 }
@@ -116,22 +116,15 @@ impl Log {
     /// The key says something that is no place. A verb that takes away is not kept from it.
     pub(crate) fn hear(&mut self, verb: Verb, stdin: &[u8]) -> Result<()> {
         let waited = self.begun.elapsed();
-        let key = key(stdin);
-        let named = key.as_ref().and_then(|value| text(value).and_then(To::read));
-        let fault = key.filter(|_| named.is_none());
-        self.to = named.or(self.to.take());
+        let place = place(stdin);
+        if let Ok(Some(named)) = &place {
+            self.to = Some(named.clone());
+        }
         if self.to.is_some() {
             STEPS.set(Some(Steps::default()));
             took("stdin", waited);
         }
-        match fault {
-            Some(value) if !matches!(verb, Verb::Del | Verb::Gc) => {
-                let text = serde_json::to_string(&value).unwrap_or_default();
-                Err(Error::config(format!("invalid {KEY} {text}"))
-                    .details(format!("{KEY} is \"journald\", or the absolute path of a file")))
-            }
-            _ => Ok(()),
-        }
+        if matches!(verb, Verb::Del | Verb::Gc) { Ok(()) } else { place.map(drop) }
     }
 
     /// The call has ended, and the runtime has its answer.
@@ -160,6 +153,19 @@ impl Log {
             To::Journal => line.send(),
         };
     }
+}
+
+/// Where a configuration wants the lines, if it says so.
+///
+/// # Errors
+/// Code 7 if it says something that is no place.
+pub(crate) fn place(stdin: &[u8]) -> Result<Option<To>> {
+    let Some(value) = key(stdin) else { return Ok(None) };
+    text(&value).and_then(To::read).map(Some).ok_or_else(|| {
+        let text = serde_json::to_string(&value).unwrap_or_default();
+        Error::config(format!("invalid {KEY} {text}"))
+            .details(format!("{KEY} is \"journald\", or the absolute path of a file"))
+    })
 }
 
 /// What the configuration says; an empty text is nothing. Whoever does not name the key pays for a look at the bytes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::call::{Add, Attachment, Call, Check, Del, Gc};
+use crate::call::{Add, Attachment, Call, Check, Del, Gc, wants_to_wait};
 use crate::decode::decode;
 use crate::env::{Args, Env, Verb, missing};
 use crate::error::{Code, Error, OrFail, Result};
@@ -108,6 +108,9 @@ impl Request {
         }
         let path = env.get("CNI_PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         let call = Call { network, spec, args: Args::of(env)?, path, stdin, config };
+        if !matches!(verb, Verb::Del | Verb::Gc) {
+            wants_to_wait(&call.config)?;
+        }
         match verb {
             Verb::Gc => Ok(Request::Gc(Gc { valid: valid?, call })),
             Verb::Status | Verb::Version => Ok(Request::Status(call)),
