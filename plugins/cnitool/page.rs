@@ -20,6 +20,10 @@ Examples:
   CNI_PATH=/opt/cni/bin cnitool del mynet /run/netns/red
   cnitool validate /etc/cni/net.d/*.conflist";
 
+const GC: &str = "\
+Deletes every attachment of the network that is in the cache, and then asks each plugin for GC. They are not told who lives, and
+remove nothing then: what they left of attachments that nobody remembers is for `purge`, and leases for `host-local --verify`.";
+
 const PURGE: &str = "\
 Removes elements of the tables `inet jackfield` and `bridge jackfield`, chains and tables that are empty then, and
 records in /run/jackfield/attachments, where the host end of their attachment is gone: after other plugins have
@@ -76,12 +80,11 @@ pub(super) fn command() -> Command {
         .subcommand(of_a_container("add", "Attach a namespace to a network, and print the result"))
         .subcommand(of_a_container("check", "Check that an attachment is as add left it"))
         .subcommand(of_a_container("del", "Detach a namespace from a network"))
-        // The original wants a namespace here too, and does nothing with it.
         .subcommand(
-            of_a_network("gc", "Delete every remembered attachment of a network, and its leftovers")
-                .arg(netns()),
+            of_a_whole_network("gc", "Delete every remembered attachment of a network, and ask for GC")
+                .long_about(GC),
         )
-        .subcommand(of_a_network("status", "Ask whether a network is ready for add").arg(netns()))
+        .subcommand(of_a_whole_network("status", "Ask whether a network is ready for add"))
         .subcommand(validate())
         .subcommand(explain())
         .subcommand(list())
@@ -95,6 +98,11 @@ pub(super) fn command() -> Command {
 fn ifname() -> Arg {
     let ifname = Arg::new("ifname").short('i').long("ifname").value_name("NAME").global(true);
     ifname.help("name of the interface in the namespace [default: $CNI_IFNAME or eth0]")
+}
+
+/// The option is everybody's, and accepted everywhere. A page on which it means nothing does not speak of it.
+fn no_ifname() -> Arg {
+    ifname().hide(true)
 }
 
 fn json() -> Arg {
@@ -114,6 +122,12 @@ fn netns() -> Arg {
 /// A verb about a network.
 fn of_a_network(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).arg(network().required(true)).arg(conf())
+}
+
+/// The same, where the original wants a namespace too, and does nothing with it.
+fn of_a_whole_network(name: &'static str, about: &'static str) -> Command {
+    let netns = netns().help("taken, for the original wants it, and not looked at");
+    of_a_network(name, about).arg(netns).arg(no_ifname())
 }
 
 /// A verb about one attachment.
@@ -138,6 +152,7 @@ fn validate() -> Command {
     Command::new("validate")
         .about("Tell what is wrong with configurations, and where")
         .long_about(VALIDATE)
+        .arg(no_ifname())
         .arg(file.value_parser(value_parser!(PathBuf)).help("a configuration [default: all in NETCONFPATH]"))
         .arg(flag("strict").help("exit status 1 for warnings, too"))
         .arg(flag("files-only").help("look at the files alone, and not at this host's plugins and routes"))
@@ -157,7 +172,11 @@ fn explain() -> Command {
 }
 
 fn list() -> Command {
-    Command::new("list").about("Show networks, attachments and leases").long_about(LIST).arg(network())
+    Command::new("list")
+        .about("Show networks, attachments and leases")
+        .long_about(LIST)
+        .arg(no_ifname())
+        .arg(network())
 }
 
 fn trace() -> Command {
@@ -177,6 +196,7 @@ fn replay() -> Command {
     Command::new("replay")
         .about("Make the calls of a recording again and tell what is different")
         .long_about(REPLAY)
+        .arg(no_ifname())
         .arg(folder.help("a folder that `trace --record` has written"))
 }
 
@@ -184,6 +204,7 @@ fn version() -> Command {
     Command::new("version")
         .about("Ask the plugins of a network which versions they speak")
         .long_about(VERSION)
+        .arg(no_ifname())
         .arg(network())
         .arg(conf())
 }
@@ -193,6 +214,7 @@ fn purge() -> Command {
     Command::new("purge")
         .about("Remove what the Jackfield plugins left of attachments whose links are gone")
         .long_about(PURGE)
+        .arg(no_ifname())
         .arg(dry_run("tell what would be removed, and remove nothing"))
 }
 
@@ -200,6 +222,7 @@ fn restore() -> Command {
     Command::new("restore")
         .about("Make the rules again that Jackfield plugins made for living attachments, after a flush")
         .long_about(RESTORE)
+        .arg(no_ifname())
         .arg(dry_run("tell whose rules would be made, and make none"))
 }
 
@@ -208,5 +231,22 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn the_interface_is_taken_everywhere_and_spoken_of_where_it_means_something() {
+        let mut command = super::command();
+        command.build();
+        for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+            let means = ["add", "check", "del", "explain", "trace"].contains(&below.get_name());
+            let page = below.render_long_help().to_string();
+            assert_eq!(page.contains("--ifname"), means, "{page}");
+        }
+        for words in ["-i net1 gc net", "gc -i net1 net /run/netns/red", "list --ifname net1"] {
+            let typed =
+                super::command().try_get_matches_from(["cnitool"].into_iter().chain(words.split(' ')));
+            let typed = typed.unwrap();
+            assert_eq!(typed.subcommand().unwrap().1.get_one::<String>("ifname").unwrap(), "net1");
+        }
     }
 }

@@ -14,6 +14,19 @@ use crate::portmap::holder::{self, Line};
 use crate::portmap::key::Key;
 use crate::portmap::release::{self, Held};
 
+const USAGE: &str = "usage: portmap --list [--json]";
+
+/// What it says of itself to a person.
+const PAGE: &str = "\
+portmap publishes ports of a container on the host. Runtimes call it, behind the plugin that made the link.
+By hand it shows who has which port, and changes nothing:
+
+    portmap --list [--json]
+
+    --list     the published ports: where on the host, protocol, where they lead, and whose they are
+    --json     a JSON list instead of text
+";
+
 /// One port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,7 +59,8 @@ pub fn page(words: &[String]) -> Result<String> {
     let is_json = match words.as_slice() {
         ["--list"] => false,
         ["--list", "--json"] | ["--json", "--list"] => true,
-        _ => return Err(Error::new(Code::CONFIG, "usage: portmap --list [--json]")),
+        ["--help" | "-h"] => return Ok(PAGE.into()),
+        _ => return Err(Error::new(Code::CONFIG, USAGE)),
     };
     let held = match ruleset::open_if_any()? {
         Some(nft) => release::everything(&nft).doing(|| "list published ports".into())?,

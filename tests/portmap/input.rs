@@ -171,6 +171,11 @@ fn a_person_is_told_who_has_which_port() {
         let refused = list(&["--lst"]);
         assert!(!refused.succeeded() && refused.stdout().is_empty());
         assert_eq!(refused.stderr().trim(), "usage: portmap --list [--json]");
+        for word in ["--help", "-h"] {
+            let page = list(&[word]);
+            assert!(page.succeeded() && page.stderr().is_empty(), "{page}");
+            assert!(page.stdout().contains("\n    portmap --list [--json]\n"), "{page}");
+        }
         web.del();
     });
 }
