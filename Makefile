@@ -185,7 +185,8 @@ dist-one:
 	cargo build --locked --release --target $(TARGET) --bins; \
 	mkdir -p dist/$(name)/bin; \
 	cp $(addprefix $(OUT)/$(TARGET)/release/,$(PLUGINS) $(TOOLS)) dist/$(name)/bin; \
-	cp -r README.md CHANGELOG.md LICENSE docs conf $(OUT)/man dist/$(name); \
+	cp -r README.md CHANGELOG.md SECURITY.md LICENSE docs conf examples $(OUT)/man dist/$(name); \
+	cp --parents benches/yardstick.c benches/yardstick.strace dist/$(name); \
 	(cd dist/$(name)/bin && sha256sum $(PLUGINS) $(TOOLS) > SHA256SUMS); \
 	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$$(git log -1 --format=%ct)" \
 		-cf - $(name) | gzip -9n > dist/$(name).tar.gz; \

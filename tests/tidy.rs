@@ -349,11 +349,19 @@ fn readme_and_makefile_name_the_same_targets() {
 
 #[test]
 fn the_documentation_leads_somewhere() {
+    // Also for whoever has nothing but what is handed out.
+    let makefile = std::fs::read_to_string(top().join("Makefile")).unwrap();
+    let copied = makefile.lines().filter(|line| line.contains("cp ") && line.contains(" dist/$(name);"));
+    let words = copied.flat_map(str::split_whitespace).map(|word| top().join(word));
+    let packed: Vec<PathBuf> = words.filter_map(|path| path.canonicalize().ok()).collect();
+    let is_packed = |path: &Path| packed.iter().any(|it| path.canonicalize().unwrap().starts_with(it));
     for page in files().into_iter().filter(|file| file.path.ends_with(".md")) {
         let folder = top().join(Path::new(&page.path).parent().unwrap());
         for target in page.text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             let elsewhere = target.is_empty() || target.starts_with("http");
             assert!(elsewhere || folder.join(target).exists(), "{} links to {target}", page.path);
+            let follows = elsewhere || !is_packed(&top().join(&page.path)) || is_packed(&folder.join(target));
+            assert!(follows, "{} links to {target}, which `make dist` leaves out", page.path);
         }
     }
     for plugin in plugins() {
