@@ -56,6 +56,7 @@ mod pools;
 mod portmap;
 mod privilege;
 mod reachability;
+mod records;
 mod reliability;
 mod result;
 mod runtimes;

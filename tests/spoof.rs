@@ -223,7 +223,7 @@ fn slowly(call: Call) -> Call {
 }
 
 /// Waits for others, who are at it.
-fn until(is_so: impl Fn() -> bool) {
+pub fn until(is_so: impl Fn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < patience, "it never came");

@@ -53,25 +53,33 @@ pub enum Claimed {
     NoRecord,
     /// This, and whatever earlier ADDs have claimed.
     These(Vec<Allowed>),
-    /// A line is torn: only the kernel knows.
-    Torn,
+    /// This, and more: a line is torn, or a crash came before the first one. Only the kernel knows.
+    More(Vec<Allowed>),
 }
 
 impl Claimed {
     /// Reads the record.
-    pub fn of(owner: &Owner) -> Claimed {
-        let Some(Written { lines, is_torn, .. }) = record::written::<Line>(PLUGIN, owner) else {
-            return Claimed::NoRecord;
-        };
-        match is_torn {
-            true => Claimed::Torn,
-            false => Claimed::These(lines.into_iter().map(|Line::Allowed(allowed)| allowed).collect()),
-        }
+    ///
+    /// # Errors
+    /// It cannot be read, or is of a later version.
+    pub fn of(owner: &Owner) -> Result<Claimed> {
+        record::written(PLUGIN, owner).map(Claimed::from)
     }
 
     /// What is known.
-    pub fn these(self) -> Vec<Allowed> {
-        if let Claimed::These(these) = self { these } else { Vec::new() }
+    pub fn these(&self) -> &[Allowed] {
+        match self {
+            Claimed::NoRecord => &[],
+            Claimed::These(these) | Claimed::More(these) => these,
+        }
+    }
+}
+
+impl From<Option<Written<Line>>> for Claimed {
+    fn from(written: Option<Written<Line>>) -> Claimed {
+        let Some(Written { lines, is_torn, .. }) = written else { return Claimed::NoRecord };
+        let these: Vec<Allowed> = lines.into_iter().map(|Line::Allowed(allowed)| allowed).collect();
+        if is_torn || these.is_empty() { Claimed::More(these) } else { Claimed::These(these) }
     }
 }
 
@@ -98,7 +106,8 @@ impl Allowed {
 /// What all other attachments have claimed.
 fn others(owner: &Owner) -> Result<Vec<Allowed>> {
     let others = leftover::all()?.into_iter().filter(|record| record.owner != *owner);
-    Ok(others.flat_map(|record| Claimed::of(&record.owner).these()).collect())
+    let claimed: Vec<Claimed> = others.map(|record| Claimed::of(&record.owner)).collect::<Result<_>>()?;
+    Ok(claimed.iter().flat_map(Claimed::these).cloned().collect())
 }
 
 /// Which of its two tables iptables writes to is a matter of the day, so both are looked into.
@@ -127,7 +136,7 @@ fn end_by_firewalld(zone: &str, addresses: &[IpAddr], is_anothers: impl Fn(IpAdd
 /// What could not be removed, after everything was tried.
 pub fn end_stale(owner: &Owner) -> Result<()> {
     let mut faults = Faults::default();
-    for allowed in Claimed::of(owner).these() {
+    for allowed in Claimed::of(owner)?.these() {
         faults.note(allowed.end(owner));
     }
     faults.verdict()

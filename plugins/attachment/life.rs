@@ -4,13 +4,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use cni::call::Add;
+use cni::call::{Add, Owner};
 use cni::error::{OrFail, Result};
 use linux::error::Result as Answer;
 use linux::rtnl::Rtnl;
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::mark;
+use crate::attachment::record::leftover;
+use crate::attachment::{host_end, mark};
 
 /// What an attachment's life hangs by.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -63,4 +64,23 @@ impl Life {
 
 fn namespace(path: &str) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
+/// between the first one and the look at its lock. A plugin that comes behind others may have another one's.
+///
+/// # Errors
+/// What the kernel says.
+pub fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
+    let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
+    Ok(has_host_end()? || leftover::is_under_way(owner)? || has_host_end()? || goes_on(host, owner)?)
+}
+
+fn goes_on(host: &Rtnl, owner: &Owner) -> Result<bool> {
+    for life in leftover::lives_of(owner)? {
+        if life.goes_on(host).doing(|| "look up what a life hangs by".into())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -18,7 +18,7 @@ use linux::rtnl::Rtnl;
 use crate::attachment::mark::Mark;
 use crate::attachment::record::leftover::{self, Leftover, Outcome};
 use crate::attachment::record::{Record, again};
-use crate::attachment::{allowed, gate, host_end, localnet, masquerade, published, ruleset};
+use crate::attachment::{allowed, gate, life, localnet, masquerade, published, ruleset};
 
 /// Our tables. Both go when nothing in them belongs to anybody.
 const TABLES: [Table<'static>; 2] =
@@ -102,27 +102,8 @@ fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Does this owner have a host end, or will it in a moment? The second look finds the host end of an ADD that has ended
-/// between the first one and the look at its lock. A plugin that comes behind others may have another one's.
-///
-/// # Errors
-/// What the kernel says.
-pub fn lives(host: &Rtnl, owner: &Owner) -> Result<bool> {
-    let has_host_end = || Ok(host_end::find_of(host, owner)?.is_some());
-    Ok(has_host_end()? || leftover::is_under_way(owner)? || has_host_end()? || goes_on(host, owner)?)
-}
-
-fn goes_on(host: &Rtnl, owner: &Owner) -> Result<bool> {
-    for life in leftover::lives_of(owner)? {
-        if life.goes_on(host).doing(|| "look up what a life hangs by".into())? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<String>> {
-    let is_stale = || lives(host, &leftover.owner).map(|lives| !lives);
+    let is_stale = || life::lives(host, &leftover.owner).map(|lives| !lives);
     let record = leftover.record()?;
     let whose = record.as_ref().map(|record| format!(" of {}", record.attachment)).unwrap_or_default();
     let line = format!("record {}{whose}", leftover.file.display());
@@ -229,7 +210,7 @@ impl Contents {
                 let mut stays = |mark: Mark| {
                     *known.entry(mark.owner().clone()).or_insert_with(|| {
                         let doing = || format!("look up whether {} lives", whose(&element));
-                        lives(host, mark.owner()).doing(doing).unwrap_or_else(|fault| {
+                        life::lives(host, mark.owner()).doing(doing).unwrap_or_else(|fault| {
                             contents.unknown.push(fault);
                             true
                         })

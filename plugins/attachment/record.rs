@@ -6,7 +6,7 @@
 //! own each: a reader that finds one torn knows that there was something to claim.
 
 pub mod claim;
-mod lines;
+pub mod lines;
 
 pub mod again;
 pub mod leftover;
@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Gc, Owner};
-use cni::error::{Faults, OrFail, Result};
+use cni::error::{Error, Faults, OrFail, Result};
 use cni::files;
 use ipnetwork::IpNetwork;
 use linux::mac::Mac;
@@ -70,18 +70,18 @@ pub struct Masqueraded {
     pub by: Backend,
 }
 
-/// Removes an attachment's record; one that is not there is removed.
+/// Removes an attachment's record; one that is not there is removed. So is what a crash has left that was about to replace it.
 ///
 /// # Errors
 /// What the file system says.
 pub fn remove(plugin: &str, attachment: &Attachment) -> Result<()> {
-    let file = place(plugin, attachment);
-    match fs::remove_file(&file) {
+    let record = place(plugin, attachment);
+    [next(&record), record].into_iter().try_for_each(|file| match fs::remove_file(&file) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).doing(|| format!("remove the attachment's record {}", file.display()))
         }
         _ => Ok(()),
-    }
+    })
 }
 
 /// Whether there is a record of the attachment, or what looks like one.
@@ -89,17 +89,60 @@ pub fn is_there(plugin: &str, attachment: &Attachment) -> bool {
     fs::symlink_metadata(place(plugin, attachment)).is_ok()
 }
 
-/// An attachment's record, if there is one that can be read: DEL does not fail for one that cannot, it looks elsewhere.
-pub fn find(plugin: &str, attachment: &Attachment) -> Option<Record> {
-    read(&place(plugin, attachment)).ok().flatten().filter(|record| record.attachment == *attachment)
+/// What is in a record's place.
+enum Found {
+    /// Nothing.
+    Nothing,
+    /// What tells nobody anything, and why: no file of ours, or one without a first line.
+    Strange(Error),
+    /// A record, and the text of it.
+    Record(Box<Record>, Vec<u8>),
 }
 
-/// The record that an owner's hash leads to, if there is one that can be read.
-pub fn of_owner(plugin: &str, owner: &Owner) -> Option<Record> {
-    read(&place_of(plugin, owner)).ok().flatten().filter(|record| record.attachment.owner() == *owner)
+/// Looks into a record's place. What cannot be read now is not absent.
+fn look(file: &Path) -> Result<Found> {
+    let doing = || format!("read the record {}", file.display());
+    let text = match files::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        // What is no file of ours is told from what the kernel cannot do just now: only the latter has an error number.
+        Err(error) if error.raw_os_error().is_none() => {
+            return Err(error).doing(doing).or_else(|error| Ok(Found::Strange(error)));
+        }
+        text => text.doing(doing)?,
+    };
+    Ok(match lines::understood(&text, file)? {
+        Ok(record) => Found::Record(Box::new(record), text),
+        Err(strange) => Found::Strange(strange),
+    })
 }
 
-/// What a plugin has written into a record with [`claim::Claim::note`] and [`append`].
+impl Found {
+    fn record(self) -> Option<Record> {
+        match self {
+            Found::Record(record, _) => Some(*record),
+            Found::Nothing | Found::Strange(_) => None,
+        }
+    }
+}
+
+/// An attachment's record, if there is one.
+///
+/// # Errors
+/// It cannot be read, or is of a later version: there may be something to know.
+pub fn find(plugin: &str, attachment: &Attachment) -> Result<Option<Record>> {
+    of_owner(plugin, &attachment.owner())
+}
+
+/// The record that an owner's hash leads to, if there is one.
+///
+/// # Errors
+/// As [`find`]'s.
+pub fn of_owner(plugin: &str, owner: &Owner) -> Result<Option<Record>> {
+    let record = look(&place_of(plugin, owner))?.record();
+    Ok(record.filter(|record| record.attachment.owner() == *owner))
+}
+
+/// What a plugin has written into a record with [`lines::Lines::own`] and [`append`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written<T> {
     /// Whose record it is.
@@ -110,14 +153,17 @@ pub struct Written<T> {
     pub is_torn: bool,
 }
 
-/// The record that an owner's hash leads to, with the plugin's own lines, if there is one that can be read.
-pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Option<Written<T>> {
-    let attachment = of_owner(plugin, owner)?.attachment;
-    let text = files::read(&place_of(plugin, owner)).ok()?;
-    let lines: Vec<&[u8]> = lines::further(&text).collect();
-    let is_torn = lines.iter().any(|line| !lines::is_whole(line));
-    let lines = lines.into_iter().filter_map(|line| serde_json::from_slice(line).ok());
-    Some(Written { attachment, lines: lines.collect(), is_torn })
+/// The record that an owner's hash leads to, with the plugin's own lines, if there is one.
+///
+/// # Errors
+/// As [`find`]'s.
+pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Result<Option<Written<T>>> {
+    Ok(match look(&place_of(plugin, owner))? {
+        Found::Record(record, text) if record.attachment.owner() == *owner => {
+            Some(lines::own(record.attachment, &text))
+        }
+        Found::Record(..) | Found::Nothing | Found::Strange(_) => None,
+    })
 }
 
 /// Adds a line to the record of somebody else, which is there.
@@ -142,27 +188,30 @@ pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Record>, Faults) {
     let mut faults = Faults::default();
     let ours = |file: &PathBuf| file.extension().is_some_and(|extension| extension == plugin);
     let files = faults.note(whole::files_of(Path::new(FOLDER))).unwrap_or_default();
-    let mut records: Vec<Record> =
-        files.into_iter().filter(ours).filter_map(|file| faults.note(read(&file)).flatten()).collect();
+    let mut records: Vec<Record> = files
+        .into_iter()
+        .filter(ours)
+        .filter_map(|file| faults.note(whole_or_fault(&file)).flatten())
+        .collect();
     let goes = |it: &Attachment| it.network == gc.call.network && gc.is_stale(&it.container, &it.ifname);
     records.retain(|record| goes(&record.attachment));
     (records, faults)
 }
 
-fn read(file: &Path) -> Result<Option<Record>> {
-    let doing = || format!("read the record {}", file.display());
-    let text = match files::read(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.doing(doing)?,
-    };
-    lines::understood(&text, file).map(Some)
+/// Nobody has a use for what is strange, but a person.
+fn whole_or_fault(file: &Path) -> Result<Option<Record>> {
+    match look(file)? {
+        Found::Strange(error) => Err(error),
+        found => Ok(found.record()),
+    }
 }
 
 /// What is done with a record that may be anybody's ([`crate::hostile`]).
 #[cfg(any(test, fuzzing))]
 pub fn hostile(bytes: &[u8]) {
-    let Ok(record) = lines::understood(bytes, Path::new("record")) else { return };
-    assert_eq!(lines::understood(bytes, Path::new("record")).ok().as_ref(), Some(&record));
+    let understood = || lines::understood(bytes, Path::new("record")).ok().and_then(std::result::Result::ok);
+    let Some(record) = understood() else { return };
+    assert_eq!(understood().as_ref(), Some(&record));
     if let Noted::This(claimed) = &record.masquerade {
         assert!(claimed.networks().is_none_or(|networks| networks.len() == claimed.addresses.len()));
     }
@@ -184,4 +233,9 @@ fn place(plugin: &str, attachment: &Attachment) -> PathBuf {
 
 fn place_of(plugin: &str, owner: &Owner) -> PathBuf {
     Path::new(FOLDER).join(format!("{owner}.{plugin}"))
+}
+
+/// Where the record is for an instant that is about to replace another. No plugin's record is called so.
+fn next(place: &Path) -> PathBuf {
+    place.with_added_extension("next")
 }

@@ -36,7 +36,8 @@ pub fn del(
     first: impl FnOnce(&Rtnl, Option<&Record>, &mut Waits) -> Result<()>,
 ) -> Result<()> {
     let mut faults = Faults::default();
-    let record = record::find(leaving.plugin, &del.attachment);
+    // What cannot be read is said at the end, and stays; meanwhile the rest is looked for elsewhere.
+    let record = faults.note(record::find(leaving.plugin, &del.attachment)).flatten();
     let _turn = record.as_ref().and_then(|_| faults.note(again::turn_to_end()));
     // Rules first, and their conversations stay open beside the removal of the link.
     let mut waits = Waits::of(&del.call);

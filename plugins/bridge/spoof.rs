@@ -56,7 +56,7 @@ use crate::attachment::record::claim::Claim;
 use crate::attachment::record::{Noted, Record};
 use crate::attachment::ruleset::{Repair, TABLE_COMMENT, is_of};
 use crate::attachment::waits::Waits;
-use crate::attachment::{host_end, purge, ruleset};
+use crate::attachment::{host_end, life, ruleset};
 
 /// Opens a conversation about the check, before anything is touched.
 ///
@@ -187,7 +187,7 @@ pub fn sweep(host: &Rtnl, is_stale: impl Fn(&Mark) -> bool) -> Result<()> {
     let Some(nft) = ruleset::open_if_any()? else { return Ok(()) };
     // What cannot be looked up lives, for now: the next GC looks again.
     let unseen = RefCell::new(Faults::default());
-    let is_dead = |mark: &Mark| unseen.borrow_mut().note(purge::lives(host, mark.owner())) == Some(false);
+    let is_dead = |mark: &Mark| unseen.borrow_mut().note(life::lives(host, mark.owner())) == Some(false);
     let goes = |mark: &Mark| is_stale(mark) && is_dead(mark);
     let goes = |element: &Element| ruleset::mark(element).is_some_and(|mark| goes(&mark));
     let settled = nft.settle(|| {

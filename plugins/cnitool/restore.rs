@@ -13,7 +13,7 @@ use linux::rtnl::Rtnl;
 use plugins::attachment::record::again::{self, Again};
 use plugins::attachment::record::leftover::{self, Leftover};
 use plugins::attachment::record::{Noted, Record};
-use plugins::attachment::{masquerade, purge};
+use plugins::attachment::{life, masquerade};
 use plugins::bridge::spoof;
 
 /// Makes the rules of all attachments again whose links are there, with the plugins of this search path, and tells of each.
@@ -37,7 +37,7 @@ fn restore_one(host: &Rtnl, path: &[PathBuf], leftover: &Leftover, rehearse: boo
     // Shared, as by whoever tidies up: an ADD that meets us waits.
     let Some(held) = leftover.open()? else { return Ok(None) };
     let Some(plugin) = leftover.plugin() else { return Ok(None) };
-    if leftover::is_held(held.try_lock_shared())? || !purge::lives(host, &leftover.owner)? {
+    if leftover::is_held(held.try_lock_shared())? || !life::lives(host, &leftover.owner)? {
         return Ok(None);
     }
     let doing = || format!("failed to restore the rules in {}", leftover.file.display());

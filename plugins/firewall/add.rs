@@ -7,6 +7,8 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::allowed::{Allowed, Backend, Claimed, Line, PLUGIN};
 use crate::attachment::life::Life;
+use crate::attachment::record::claim::Claim;
+use crate::attachment::record::lines::Lines;
 use crate::attachment::{record, ruleset};
 use crate::firewall::backend::Keeper;
 use crate::firewall::conf::{Conf, Raw};
@@ -42,23 +44,29 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
 /// The record comes first. A second ADD keeps in mind what the first one has claimed.
 fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Result<Vec<Allowed>> {
     let attachment = &add.attachment;
-    let before = Claimed::of(&attachment.owner());
-    let is_first = before == Claimed::NoRecord;
-    let older = before.these();
-    let mut claim = trail.step(|| record::claim::Claim::make(PLUGIN, attachment))?;
+    let mut before = Claimed::NoRecord;
+    let claim = trail.step(|| {
+        Claim::make(PLUGIN, attachment, |older| {
+            before = Claimed::from(older);
+            let mut lines = Lines::default();
+            lines.life(&life)?;
+            let older = before.these().iter().filter(|older| !own.contains(older));
+            own.iter().chain(older).try_for_each(|it| lines.own(&Line::Allowed(it.clone())))?;
+            if matches!(before, Claimed::More(_)) {
+                lines.torn();
+            }
+            lines.call(add)?;
+            Ok(lines)
+        })
+    })?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, whose) = (claim.held(), attachment.clone());
+    let (held, is_first, whose) = (claim.held(), before == Claimed::NoRecord, attachment.clone());
     trail.undo(move || {
         let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
         drop(held);
         removed
     });
-    trail.step(|| claim.note_life(life))?;
-    for allowed in own.iter().chain(older.iter().filter(|older| !own.contains(older))) {
-        trail.step(|| claim.note(&Line::Allowed(allowed.clone())))?;
-    }
-    trail.step(|| claim.note_call(add))?;
-    Ok(older)
+    Ok(before.these().to_vec())
 }
 
 /// What earlier ADDs have claimed, and this one has not: other addresses, or by another backend.

@@ -18,5 +18,5 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     if plan.addresses.is_empty() {
         return Ok(());
     }
-    backend::check(check, &conf, &plan, &Claimed::of(&check.attachment.owner()).these())
+    backend::check(check, &conf, &plan, Claimed::of(&check.attachment.owner())?.these())
 }

@@ -19,13 +19,14 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
     let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, raw)).collect::<Vec<_>>();
-    let written = Claimed::of(&owner);
+    // What cannot be read is said at the end, and stays; meanwhile the rest is looked for elsewhere.
+    let written = faults.note(Claimed::of(&owner)).unwrap_or(Claimed::More(Vec::new()));
     let has_record = written != Claimed::NoRecord;
     let _turn = has_record.then(|| faults.note(again::turn_to_end()));
     let (claimed, is_all) = match written {
         Claimed::These(claimed) => (claimed, true),
         Claimed::NoRecord => (by_result(), del.prev.is_some()),
-        Claimed::Torn => (by_result(), false),
+        Claimed::More(claimed) => ([claimed, by_result()].concat(), false),
     };
     if let Some(nft) = faults.note(ruleset::open_if_any()).flatten() {
         let own = || claimed.iter().filter(|allowed| allowed.by == Backend::Nftables);

@@ -15,6 +15,8 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::life::Life;
 use crate::attachment::published;
+use crate::attachment::record::claim::Claim;
+use crate::attachment::record::lines::Lines;
 use crate::attachment::record::{self, Written};
 use crate::portmap::claim::{self, AT_ONCE, Claimant, Made};
 use crate::portmap::conf::{By, Conf, Raw, Snat, Words};
@@ -102,25 +104,33 @@ pub fn write_down(
     trail: &mut Trail,
     add: &Add,
     life: Life,
-    lines: impl FnOnce(&[Line]) -> Vec<Line>,
+    lines: impl Fn(&[Line]) -> Vec<Line>,
 ) -> Result<Vec<Line>> {
     let _step = log::step("record");
     let attachment = &add.attachment;
-    let before: Option<Written<Line>> = record::written(PLUGIN, &attachment.owner());
-    let mut claim = trail.step(|| record::claim::Claim::make(PLUGIN, attachment))?;
+    let (mut older, mut is_first) = (Vec::new(), true);
+    let claim = trail.step(|| {
+        Claim::make(PLUGIN, attachment, |before: Option<Written<Line>>| {
+            let mut text = Lines::default();
+            text.life(&life)?;
+            is_first = before.is_none();
+            let is_torn = before.as_ref().is_some_and(|before| before.is_torn);
+            older = before.map(|before| before.lines).unwrap_or_default();
+            lines(&older).iter().try_for_each(|line| text.own(line))?;
+            if is_torn {
+                text.torn();
+            }
+            text.call(add)?;
+            Ok(text)
+        })
+    })?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, is_first, whose) = (claim.held(), before.is_none(), attachment.clone());
+    let (held, whose) = (claim.held(), attachment.clone());
     trail.undo(move || {
         let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
         drop(held);
         removed
     });
-    trail.step(|| claim.note_life(life))?;
-    let older = before.map(|before| before.lines).unwrap_or_default();
-    for line in lines(&older) {
-        trail.step(|| claim.note(&line))?;
-    }
-    trail.step(|| claim.note_call(add))?;
     Ok(older)
 }
 

@@ -27,7 +27,7 @@ use crate::portmap::{PLUGIN, iptables, loopback, open};
 /// The first thing that is missing or was changed, and what the kernel says.
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw)?;
-    let written = record::written::<Line>(PLUGIN, &check.attachment.owner());
+    let written = record::written::<Line>(PLUGIN, &check.attachment.owner())?;
     let is_by_iptables = written.is_some_and(|written| holder::published(&written.lines).is_some());
     match &conf.by {
         By::Iptables(words) => iptables::check(check, &conf, words),

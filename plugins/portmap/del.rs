@@ -25,7 +25,10 @@ use crate::portmap::{PLUGIN, flows, iptables, loopback, plan};
 pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let (attachment, owner) = (&del.attachment, del.attachment.owner());
-    let written: Option<Written<Line>> = record::written(PLUGIN, &owner);
+    // What cannot be read is said at the end, and stays; meanwhile its elements tell.
+    let read = faults.note(record::written(PLUGIN, &owner));
+    let is_unknown = read.is_none();
+    let written: Option<Written<Line>> = read.flatten();
     let _turn = written.as_ref().and_then(|_| faults.note(again::turn_to_end()));
     let published = written.as_ref().and_then(|written| holder::published(&written.lines));
     let nft = faults.note(ruleset::open_if_any()).flatten();
@@ -33,7 +36,8 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
         faults.note(iptables::end(nft.as_ref(), attachment, published));
     }
     if let Some(nft) = nft {
-        let gone = faults.note(known(&nft, del, raw, written.as_ref()).and_then(|known| match known {
+        let known = if is_unknown { Ok(None) } else { known(&nft, del, raw, written.as_ref()) };
+        let gone = faults.note(known.and_then(|known| match known {
             Some((keys, addresses)) => release::remove(&nft, &owner, &keys, &addresses),
             None => release::sweep(&nft, |mark| mark.is_of(&owner)),
         }));
@@ -67,7 +71,7 @@ pub fn gc(gc: &Gc) -> Result<()> {
     for stale in &records {
         let owner = stale.attachment.owner();
         if published::has(&owner) {
-            let written: Option<Written<Line>> = record::written(PLUGIN, &owner);
+            let written: Option<Written<Line>> = faults.note(record::written(PLUGIN, &owner)).flatten();
             let published = written.as_ref().and_then(|written| holder::published(&written.lines));
             faults.note(iptables::end(nft.as_ref(), &stale.attachment, published));
         }
@@ -101,7 +105,7 @@ fn known(
 ) -> Result<Option<(Vec<Key>, Vec<IpAddr>)>> {
     if let Some(written) = written {
         let claims = holder::claims(&written.lines).filter(|_| !written.is_torn);
-        let is_by_iptables = holder::published(&written.lines).is_some();
+        let is_by_iptables = holder::published(&written.lines).is_some() && !written.is_torn;
         let nothing = is_by_iptables.then(|| (Vec::new(), Vec::new()));
         return Ok(claims.map(|claims| (claims.keys(), claims.addresses.clone())).or(nothing));
     }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cni::call::{Attachment, Owner};
-use linux::error::Result as Answer;
+use cni::error::{Error, Result};
+use linux::error::{Error as Unknown, Result as Answer};
 use linux::nft::object::Element;
 use linux::rtnl::Rtnl;
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::{mark, record, ruleset};
+use crate::attachment::{life, record, ruleset};
 use crate::portmap::PLUGIN;
 use crate::portmap::iptables::rules::Published;
 use crate::portmap::key::{Key, Range};
@@ -79,13 +80,15 @@ impl Holders<'_> {
     /// not ours to take.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`standing`]'s.
     pub fn standing(&self, element: &Element, attachment: &Attachment) -> Answer<Standing> {
         let Some(mark) = ruleset::mark(element) else { return Ok(Standing::Living) };
         if let Some(known) = self.seen.borrow().get(mark.owner()) {
             return Ok(*known);
         }
-        let standing = standing(self.host, mark.owner(), attachment)?;
+        let looked_up = standing(self.host, mark.owner(), attachment);
+        let unknown = |error: Error| Unknown::plain("look up whether its holder lives", error.msg());
+        let standing = looked_up.map_err(unknown)?;
         self.seen.borrow_mut().insert(mark.owner().clone(), standing);
         Ok(standing)
     }
@@ -94,22 +97,14 @@ impl Holders<'_> {
 /// What an owner is to an attachment.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn standing(host: &Rtnl, owner: &Owner, attachment: &Attachment) -> Answer<Standing> {
+/// What the kernel says; his record cannot be read: whoever cannot be looked up is not taken for gone.
+pub fn standing(host: &Rtnl, owner: &Owner, attachment: &Attachment) -> Result<Standing> {
     if *owner == attachment.owner() {
         return Ok(Standing::Same);
     }
-    let record = record::of_owner(PLUGIN, owner);
-    let lives = match record.as_ref().and_then(|record| record.life.as_ref()) {
-        Some(life) => life.goes_on(host)?,
-        // Without a record, only what we would have made can speak for it.
-        None => match mark::host_end_of(owner) {
-            Ok(link) => host.link_by_name(link.as_str())?.is_some(),
-            Err(_) => false,
-        },
-    };
+    let record = record::of_owner(PLUGIN, owner)?;
     Ok(match record {
-        _ if !lives => Standing::Gone,
+        _ if !life::lives(host, owner)? => Standing::Gone,
         Some(record) if record.attachment.container == attachment.container => Standing::Sibling,
         _ => Standing::Living,
     })
@@ -133,18 +128,21 @@ pub fn published(lines: &[Line]) -> Option<&Published> {
 }
 
 /// Who gets what an owner leaves, as his record says.
-pub fn heirs(owner: &Owner) -> Vec<Owner> {
-    let lines = record::written::<Line>(PLUGIN, owner).map(|written| written.lines).unwrap_or_default();
+///
+/// # Errors
+/// It cannot be read.
+pub fn heirs(owner: &Owner) -> Result<Vec<Owner>> {
+    let lines = record::written::<Line>(PLUGIN, owner)?.map(|written| written.lines).unwrap_or_default();
     let heir = |line| match line {
         Line::Heir(owner) => Owner::read(&owner),
         Line::Claims(_) | Line::Published(_) => None,
     };
-    lines.into_iter().filter_map(heir).collect()
+    Ok(lines.into_iter().filter_map(heir).collect())
 }
 
 /// The holder of an element, for people.
 pub fn name(element: &Element) -> String {
-    match ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner())) {
+    match ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner()).ok().flatten()) {
         Some(record) => record.attachment.to_string(),
         None => format!("{:?}", element.comment.as_deref().unwrap_or_default()),
     }

@@ -159,11 +159,16 @@ impl Listing {
 /// What is published by the attachments that have this one's chain, itself among them.
 fn sharing(attachment: &Attachment) -> Result<Vec<(Attachment, Published)>> {
     let chain = inherited::ports_chain(attachment);
-    let all = published::all()?.into_iter().filter_map(|owner| {
-        let written = record::written::<Line>(PLUGIN, &owner)?;
-        Some((written.attachment, holder::published(&written.lines)?.clone()))
-    });
-    Ok(all.filter(|(whose, _)| inherited::ports_chain(whose) == chain).collect())
+    let mut sharing = Vec::new();
+    for owner in published::all()? {
+        let Some(written) = record::written::<Line>(PLUGIN, &owner)? else { continue };
+        if let Some(published) = holder::published(&written.lines)
+            && inherited::ports_chain(&written.attachment) == chain
+        {
+            sharing.push((written.attachment, published.clone()));
+        }
+    }
+    Ok(sharing)
 }
 
 /// Takes back what an attachment publishes by iptables.

@@ -67,7 +67,9 @@ pub fn page(words: &[String]) -> Result<String> {
         None => Vec::new(),
     };
     let mut rows: Vec<Row> = held.iter().filter_map(row).collect();
-    rows.extend(published::all()?.iter().flat_map(rows_by_iptables));
+    for owner in published::all()? {
+        rows.extend(rows_by_iptables(&owner)?);
+    }
     rows.sort();
     match is_json {
         true => serde_json::to_string_pretty(&rows).map(|text| text + "\n").doing(|| "write JSON".into()),
@@ -80,13 +82,13 @@ fn row(held: &Held) -> Option<Row> {
 }
 
 /// What iptables knows of ports tells nobody whose they are; the record does.
-fn rows_by_iptables(owner: &Owner) -> Vec<Row> {
-    let Some(written) = record::written::<Line>(PLUGIN, owner) else { return Vec::new() };
+fn rows_by_iptables(owner: &Owner) -> Result<Vec<Row>> {
+    let Some(written) = record::written::<Line>(PLUGIN, owner)? else { return Ok(Vec::new()) };
     let whose = &written.attachment;
     let ports = holder::published(&written.lines).map(|published| published.ports(whose));
     let names = || [whose.network.to_string(), whose.container.to_string(), whose.ifname.to_string()];
     let rows = ports.into_iter().flatten().map(|port| row_of(port, names()));
-    rows.map(|row| Row { backend: Some("iptables"), ..row }).collect()
+    Ok(rows.map(|row| Row { backend: Some("iptables"), ..row }).collect())
 }
 
 fn row_of((key, to): (Key, SocketAddr), [network, container, ifname]: [String; 3]) -> Row {
@@ -107,7 +109,8 @@ fn row_of((key, to): (Key, SocketAddr), [network, container, ifname]: [String; 3
 
 /// The names are whole in the record; the comment may have lost the end of the container's.
 fn owner(element: &Element) -> [String; 3] {
-    let record = ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner()));
+    let record =
+        ruleset::mark(element).and_then(|mark| record::of_owner(PLUGIN, mark.owner()).ok().flatten());
     if let Some(record) = record {
         let whose = record.attachment;
         return [whose.network.to_string(), whose.container.to_string(), whose.ifname.to_string()];

@@ -14,8 +14,8 @@ use cni::files;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::claim::Claim;
 use super::leftover::Leftover;
+use super::lines::Lines;
 
 /// Whose turn it is: a lock on this folder.
 const TURNS: &str = "/run/jackfield/restore";
@@ -38,24 +38,27 @@ pub struct Again {
     pub stdin: Box<RawValue>,
 }
 
-impl Claim {
-    /// Adds the call itself; nothing is added behind it before something is claimed.
+impl Lines {
+    /// The call itself, which is the last line.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn note_call(&mut self, add: &Add) -> Result<()> {
+    /// It cannot be written as JSON.
+    pub fn call(&mut self, add: &Add) -> Result<()> {
         let doing = || "write the call into the attachment's record".to_string();
         // White space between its words may be a line's end.
         let stdin = serde_json::to_string(&add.call.config).doing(doing)?;
         let stdin = RawValue::from_string(stdin).doing(doing)?;
-        self.note(&Line { again: Again { netns: add.netns.clone(), stdin } })
+        self.own(&Line { again: Again { netns: add.netns.clone(), stdin } })
     }
 }
 
 impl Leftover {
     /// The plugin whose record it is: the end of its name.
     pub fn plugin(&self) -> Option<&str> {
-        self.file.extension()?.to_str()
+        let mut words = self.file.file_name()?.to_str()?.split('.').skip(1);
+        let plugin = words.next()?;
+        // What a crash has left behind another word is nobody's.
+        words.next().is_none().then_some(plugin)
     }
 
     /// The call that made the rules, if it is written down.

@@ -1,7 +1,7 @@
 //! The record of an ADD that is under way: written and locked before anybody can find it.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -12,10 +12,11 @@ use cni::files;
 use ipnetwork::IpNetwork;
 use linux::mac::Mac;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::lines::{self, Living, Note, SpoofChecked, Whose};
-use super::{FOLDER, Masqueraded, place};
-use crate::attachment::life::Life;
+use super::leftover::is_held;
+use super::lines::{self, Lines, Note, SpoofChecked, Whose};
+use super::{FOLDER, Masqueraded, Written, next, place};
 use crate::attachment::masquerade::Backend;
 use crate::attachment::whole;
 
@@ -25,27 +26,31 @@ use crate::attachment::whole;
 pub struct Claim {
     /// The record, and the lock on it.
     file: Rc<File>,
-    /// It has replaced no other.
-    is_first: bool,
 }
 
 impl Claim {
     /// Writes the record and keeps everybody else from it.
     ///
+    /// `say` tells what it is to say, and is asked again where another record has the place: with what that one says, and
+    /// while nobody else can get at it. Whoever refuses then leaves it as it was.
+    ///
     /// # Errors
-    /// Another ADD of the same attachment is under way; what the file system says: without a record nothing is claimed.
-    pub fn make(plugin: &str, attachment: &Attachment) -> Result<Claim> {
+    /// Another ADD of the same attachment is under way; those of `say`; what the file system says: without a record nothing
+    /// is claimed.
+    pub fn make<T: DeserializeOwned>(
+        plugin: &str,
+        attachment: &Attachment,
+        mut say: impl FnMut(Option<Written<T>>) -> Result<Lines>,
+    ) -> Result<Claim> {
         let place = place(plugin, attachment);
         let doing = || format!("write the attachment's record {}", place.display());
-        let text = lines::line(&Whose::of(attachment)?).doing(doing)?;
-        let file = locked(Path::new(FOLDER), &text).doing(doing)?;
-        let is_first = put_in_place(&file, &place, attachment)?;
-        Ok(Claim { file: Rc::new(file), is_first })
-    }
-
-    /// Whether nothing was known of the attachment before: whoever has made it meanwhile would have left a record.
-    pub fn is_first(&self) -> bool {
-        self.is_first
+        let whose = lines::line(&Whose::of(attachment)?).doing(doing)?;
+        let file = locked(Path::new(FOLDER)).doing(doing)?;
+        put_in_place(&file, &place, attachment, |older| {
+            let older = older.map(|older| lines::written(&older, &place, attachment)).transpose()?;
+            Ok([&whose[..], say(older)?.text()].concat())
+        })?;
+        Ok(Claim { file: Rc::new(file) })
     }
 
     /// The lock once more: it goes when both have gone.
@@ -71,19 +76,7 @@ impl Claim {
         self.note(&Note::SpoofCheck(SpoofChecked { spoof_check: mac.to_string() }))
     }
 
-    /// Adds what the attachment's life hangs by.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn note_life(&mut self, life: Life) -> Result<()> {
-        self.note(&Note::Life(Living { life }))
-    }
-
-    /// Adds a line of the plugin's own, which [`super::written`] reads.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn note<T: Serialize>(&mut self, what: &T) -> Result<()> {
+    fn note<T: Serialize>(&mut self, what: &T) -> Result<()> {
         let doing = || "write into the attachment's record what it claims".to_string();
         let line = lines::line(what).doing(doing)?;
         let mut file: &File = &self.file;
@@ -92,41 +85,78 @@ impl Claim {
 }
 
 /// Locked before anybody can find it.
-fn locked(folder: &Path, text: &[u8]) -> std::io::Result<File> {
-    let mut file = whole::nameless(folder)?;
+fn locked(folder: &Path) -> io::Result<File> {
+    let file = whole::nameless(folder)?;
     file.lock()?;
-    file.write_all(text)?;
     Ok(file)
 }
 
-/// The first whose record gets the name has it. A record that is there is either under way, or a crash's and gives way. Returns
-/// whether there was none.
-fn put_in_place(file: &File, place: &Path, attachment: &Attachment) -> Result<bool> {
+/// The first whose record gets the name has it. A record that is there is either under way, or gives way in one step to the one
+/// that knows what it said: there is no moment without a record.
+fn put_in_place(
+    file: &File,
+    place: &Path,
+    attachment: &Attachment,
+    mut say: impl FnMut(Option<Vec<u8>>) -> Result<Vec<u8>>,
+) -> Result<()> {
     let doing = || format!("write the attachment's record {}", place.display());
-    let mut is_first = true;
+    write(file, &say(None)?).doing(doing)?;
     loop {
         match whole::name(file, place) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => is_first = false,
-            named => return named.map(|()| is_first).doing(doing),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            named => return named.doing(doing),
         }
-        let older = match files::open(place, File::options().read(true)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            opened => opened.doing(doing)?,
-        };
-        if older.try_lock().is_err() {
-            // An ADD lets nobody in; whoever tidies up shares its lock, and is done in a moment.
-            if older.try_lock_shared().is_err() {
-                return Err(Error::internal(format!("another ADD of {attachment} is under way")));
-            }
-            older.lock().doing(doing)?;
-        }
-        // Whoever replaced it between our opening and our locking has the place now.
-        let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        if fs::symlink_metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then))) {
-            // While we hold its lock nobody else may.
-            fs::remove_file(place).doing(doing)?;
-        }
+        let Some(older) = lock_older(place, attachment)? else { continue };
+        let text = files::whole(&older).doing(|| format!("read the record {}", place.display()))?;
+        write(file, &say(Some(text))?).doing(doing)?;
+        return replace(file, place).doing(doing);
     }
+}
+
+/// The record that is there, which nobody else can get at until it is closed; `None` if it has just gone.
+fn lock_older(place: &Path, attachment: &Attachment) -> Result<Option<File>> {
+    let doing = || format!("lock the attachment's record {}", place.display());
+    let older = match files::open(place, File::options().read(true)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.doing(doing)?,
+    };
+    if is_held(older.try_lock())? {
+        // An ADD lets nobody in; whoever tidies up shares its lock, and is done in a moment.
+        if is_held(older.try_lock_shared())? {
+            return Err(Error::internal(format!("another ADD of {attachment} is under way")));
+        }
+        older.lock().doing(doing)?;
+    }
+    // Whoever replaced it between our opening and our locking has the place now.
+    let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    let is_there =
+        fs::symlink_metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then)));
+    Ok(is_there.then_some(older))
+}
+
+/// Nobody can find it yet, so it may be written anew.
+fn write(mut file: &File, text: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text)
+}
+
+/// Only whoever holds the lock of the record that has the place does this.
+fn replace(file: &File, place: &Path) -> io::Result<()> {
+    let next = next(place);
+    match whole::name(file, &next) {
+        // A crash's.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(&next)?;
+            whole::name(file, &next)?;
+        }
+        named => named?,
+    }
+    let replaced = fs::rename(&next, place);
+    if replaced.is_err() {
+        let _ = fs::remove_file(&next);
+    }
+    replaced
 }
 
 #[cfg(test)]
@@ -134,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_claim_at_a_time_and_a_crashs_record_gives_way() {
+    fn one_claim_at_a_time_and_an_older_record_gives_way_to_one_that_knows_it() {
         let folder = std::env::temp_dir().join(format!("jackfield-record-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let [network, container, ifname] = ["net", "c1", "eth0"];
@@ -144,20 +174,26 @@ mod tests {
             ifname: ifname.parse().unwrap(),
         };
         let place = folder.join("place");
-        let claim = |text: &str| {
-            let file = locked(&folder, text.as_bytes()).unwrap();
-            put_in_place(&file, &place, &attachment).map(|is_first| (file, is_first))
+        let claim = |own: &str| {
+            let file = locked(&folder).unwrap();
+            let say = |older: Option<Vec<u8>>| match older {
+                Some(_) if own.is_empty() => Err(Error::internal("no")),
+                older => Ok([own.as_bytes(), &older.unwrap_or_default()].concat()),
+            };
+            put_in_place(&file, &place, &attachment, say).map(|()| file)
         };
-        let first = claim("first").unwrap();
-        assert!(first.1);
+        let first = claim("first, long").unwrap();
         assert!(claim("second").unwrap_err().msg().contains("another ADD of eth0 of container c1"));
-        assert_eq!(fs::read(&place).unwrap(), b"first");
+        assert_eq!(fs::read(&place).unwrap(), b"first, long");
         drop(first);
-        let third = claim("third").unwrap();
-        assert!(!third.1, "a record was there");
-        assert_eq!(fs::read(&place).unwrap(), b"third");
+        assert_eq!(claim("").unwrap_err().msg(), "no");
+        assert_eq!(fs::read(&place).unwrap(), b"first, long", "whoever refuses has touched nothing");
+        fs::write(next(&place), "a crash's").unwrap();
+        let third = claim("third; ").unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"third; first, long");
         assert!(claim("fourth").is_err());
         drop(third);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::remove_dir_all(&folder).unwrap();
     }
 }

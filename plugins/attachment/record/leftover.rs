@@ -1,7 +1,7 @@
 //! Records that somebody who knows no network looks at: does an ADD hold one, and may it go?
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,7 @@ use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 
-use super::lines::understood;
-use super::{FOLDER, Record};
+use super::{FOLDER, Record, look};
 use crate::attachment::life::Life;
 use crate::attachment::whole;
 
@@ -90,7 +89,10 @@ impl Leftover {
     /// # Errors
     /// What the file system says.
     pub fn open(&self) -> Result<Option<File>> {
-        self.unless_strange(files::open(&self.file, File::options().read(true)))
+        match files::open(&self.file, File::options().read(true)) {
+            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error().is_none() => Ok(None),
+            opened => opened.map(Some).doing(|| format!("read the record {}", self.file.display())),
+        }
     }
 
     /// What it says; `None` if it is gone, or says what is no record.
@@ -98,16 +100,7 @@ impl Leftover {
     /// # Errors
     /// What the file system says.
     pub fn record(&self) -> Result<Option<Record>> {
-        let text = self.unless_strange(files::read(&self.file))?;
-        Ok(text.and_then(|text| understood(&text, &self.file).ok()))
-    }
-
-    /// What is no file of ours is told from what the kernel cannot do just now: only the latter has an error number.
-    fn unless_strange<T>(&self, opened: io::Result<T>) -> Result<Option<T>> {
-        match opened {
-            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error().is_none() => Ok(None),
-            opened => opened.map(Some).doing(|| format!("read the record {}", self.file.display())),
-        }
+        Ok(look(&self.file)?.record())
     }
 
     /// Removes the file if no ADD holds it and if `is_stale` says so while none can.

@@ -5,10 +5,10 @@ use std::path::Path;
 use cni::call::Attachment;
 use cni::error::{Error, OrFail, Result};
 use cni::name::{ContainerId, IfName, NetworkName};
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::{Masqueraded, Noted, Record, again};
+use super::{Masqueraded, Noted, Record, Written, again};
 use crate::attachment::life::Life;
 use crate::attachment::mark;
 
@@ -24,6 +24,11 @@ pub(super) struct Whose {
     container: String,
     ifname: String,
     host_end: String,
+}
+
+#[derive(Deserialize)]
+struct Layout {
+    layout: u32,
 }
 
 /// A further line.
@@ -79,17 +84,78 @@ pub(super) fn line<T: Serialize>(what: &T) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// What the text of a record says.
-pub(super) fn understood(text: &[u8], file: &Path) -> Result<Record> {
+/// What a new record says behind its first line.
+#[derive(Default, Debug)]
+pub struct Lines(Vec<u8>);
+
+impl Lines {
+    /// What the attachment's life hangs by.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn life(&mut self, life: &Life) -> Result<()> {
+        self.own(&Note::Life(Living { life: life.clone() }))
+    }
+
+    /// A line of the plugin's own, which [`super::written`] reads.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn own<T: Serialize>(&mut self, what: &T) -> Result<()> {
+        self.0.extend(line(what).doing(|| "write into the attachment's record what it claims".into())?);
+        Ok(())
+    }
+
+    /// There was more, in a record that this one replaces, and only the kernel knows what.
+    pub fn torn(&mut self) {
+        self.0.extend(b"{\n");
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What the text of a record says; or why it says nothing.
+///
+/// # Errors
+/// It is of a later version: it does say something.
+pub(super) fn understood(text: &[u8], file: &Path) -> Result<Result<Record>> {
     let doing = || format!("read the record {}", file.display());
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let whose: Whose = serde_json::from_slice(first).doing(doing)?;
-    match whose.attachment() {
-        Some(attachment) if whose.layout == LAYOUT => {
-            Ok(further(text).fold(Record::of(attachment), Record::with))
-        }
-        _ => Err(Error::internal(format!("the record {} is of layout {}", file.display(), whose.layout))),
+    // A later version may know further keys.
+    if let Ok(Layout { layout }) = serde_json::from_slice(first)
+        && layout != LAYOUT
+    {
+        return Err(Error::internal(format!("the record {} is of layout {layout}", file.display())));
     }
+    Ok(serde_json::from_slice::<Whose>(first).doing(doing).and_then(|whose| {
+        let attachment = whose.attachment().ok_or_else(|| Error::internal("it is of nobody")).doing(doing)?;
+        Ok(further(text).fold(Record::of(attachment), Record::with))
+    }))
+}
+
+/// What the text of an attachment's record says of the plugin's own; without a first line, that there was more.
+///
+/// # Errors
+/// It is of a later version.
+pub(super) fn written<T: DeserializeOwned>(
+    text: &[u8],
+    file: &Path,
+    whose: &Attachment,
+) -> Result<Written<T>> {
+    let is_theirs = |record: &Record| record.attachment == *whose;
+    Ok(match understood(text, file)?.ok().filter(is_theirs) {
+        Some(record) => own(record.attachment, text),
+        None => Written { attachment: whose.clone(), lines: Vec::new(), is_torn: true },
+    })
+}
+
+/// The plugin's own lines.
+pub(super) fn own<T: DeserializeOwned>(attachment: Attachment, text: &[u8]) -> Written<T> {
+    let is_torn = further(text).any(|line| !is_whole(line));
+    let lines = further(text).filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    Written { attachment, lines, is_torn }
 }
 
 /// The lines that say what is claimed.
@@ -178,7 +244,23 @@ mod tests {
         ] {
             let record = Record { attachment: attachment(), masquerade, spoof_check, life: None };
             let text = format!("{whose}{rest}");
-            assert_eq!(understood(text.as_bytes(), Path::new("record")).unwrap(), record, "{rest:?}");
+            assert_eq!(
+                understood(text.as_bytes(), Path::new("record")).unwrap().unwrap(),
+                record,
+                "{rest:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_not_nothing() {
+        let understood = |text: &str| understood(text.as_bytes(), Path::new("record"));
+        for later in [r#"{"layout":2}"#, r#"{"layout":2,"network":"net","of":{"ten":"thousand"}}"#] {
+            assert_eq!(understood(later).unwrap_err().msg(), "the record record is of layout 2");
+        }
+        let nobody = r#"{"layout":1,"network":"","container":"c1","ifname":"eth0","hostEnd":"veth0"}"#;
+        for nothing in ["", "{\"lay", "null", r#"{"layout":1}"#, nobody] {
+            assert!(understood(nothing).unwrap().is_err(), "{nothing}");
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn open_trusted(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`]; it is longer than anything that we write.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    whole(open(path, File::options().read(true))?)
+    whole(&open(path, File::options().read(true))?)
 }
 
 /// Reads an administrator's file whole, wherever a link may lead.
@@ -61,7 +61,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It is no regular file, or longer than 32 MiB; what the file system says.
 pub fn read_anybodys(path: &Path) -> io::Result<Vec<u8>> {
-    whole(regular(path, File::options().read(true), OFlag::empty())?)
+    whole(&regular(path, File::options().read(true), OFlag::empty())?)
 }
 
 /// A new file, to be read and written by us alone. Whatever has the name loses it: of a link, the link itself.
@@ -115,7 +115,11 @@ fn regular(path: &Path, options: &mut OpenOptions, more: OFlag) -> io::Result<Fi
     if file.metadata()?.is_file() { Ok(file) } else { Err(irregular()) }
 }
 
-fn whole(file: File) -> io::Result<Vec<u8>> {
+/// Reads a file of ours that is open, from where it stands.
+///
+/// # Errors
+/// It is longer than anything that we write; what the file system says.
+pub fn whole(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(LONGEST)).unwrap_or(0) + 1);
     match file.take(LONGEST + 1).read_to_end(&mut bytes)? as u64 {

@@ -73,7 +73,7 @@ fn by_iptables(
         is_one_place && is_one_space(&wanted.space, &held.space)
     };
     for owner in others {
-        let Some(written) = record::written::<Line>(PLUGIN, &owner) else { continue };
+        let Some(written) = record::written::<Line>(PLUGIN, &owner)? else { continue };
         let whose = &written.attachment;
         let Some(theirs) = holder::published(&written.lines) else { continue };
         let ports = theirs.ports(whose);

@@ -1,0 +1,181 @@
+//! What a record says is never less than what was claimed: whoever replaces one knows what it said, wherever he is killed; and
+//! one that cannot be read is not one that is not there.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::lab::attach::Attach;
+use crate::lab::call::Call;
+use crate::lab::host::Host;
+use crate::lab::world::Need;
+use crate::lab::{conf, lab_with};
+use crate::portmap::port;
+use crate::spoof::until;
+use crate::{firewall, portmap};
+
+const OURS: &[Need] =
+    &[Need::Program("strace"), Need::Ours("purge"), Need::Ours("portmap"), Need::Ours("firewall")];
+
+/// Everything that an ADD may write a record with.
+const STEPS: [&str; 5] = ["ftruncate", "write", "linkat", "/^rename", "/^unlink"];
+
+/// Kills the call before each of these steps, one after another, and looks around each time.
+fn killed_at_each(call: &Call, mut look: impl FnMut(&str)) {
+    let mut times = 0;
+    for step in STEPS {
+        for number in 1.. {
+            let inject = format!("inject={step}:signal=KILL:when={number}");
+            let call = call.clone().under(&["strace", "-qq", "-o", "/dev/null", "-e", &inject]);
+            let has_ended = call.run().succeeded();
+            look(&format!("{step} {number}"));
+            if has_ended {
+                break;
+            }
+            times += 1;
+        }
+    }
+    assert!(times > 3, "it was killed {times} times only");
+}
+
+fn record(host: &Host, plugin: &str, container: &str) -> String {
+    let records = host.sh(&format!("grep -l '\"{container}\"' /run/jackfield/attachments/*.{plugin}"));
+    records.trim().to_owned()
+}
+
+fn left(host: &Host, plugin: &str) -> String {
+    host.sh(&format!("ls -A /run/jackfield/attachments | grep {plugin} || true"))
+}
+
+#[test]
+fn a_repeated_add_of_firewall_that_is_killed_leaves_a_record_of_both() {
+    lab_with(OURS, |host| {
+        let web = firewall::Container::new(host, "web");
+        let moved = conf::with(&web.result, "/ips", json!([{"address": "10.9.0.99/24", "interface": 2}]));
+        let rules = || host.sh("nft list ruleset");
+        let again = web.wall.call_with("ADD", &moved);
+        web.admit().result();
+        killed_at_each(&again, |step| {
+            web.wall.del().silent();
+            assert!(!rules().contains("10.9.0."), "{step}: {}", rules());
+            assert_eq!(left(host, "firewall"), "", "{step}");
+            web.admit().result();
+        });
+        web.del();
+    });
+}
+
+#[test]
+fn a_repeated_add_of_portmap_that_is_killed_can_still_be_repeated_by_restore() {
+    lab_with(OURS, |host| {
+        let web = portmap::Container::new(host, "web");
+        let ports = [port("tcp", 7000), port("udp", 7001)];
+        web.publishes(&ports);
+        let before = fs::read_to_string(record(host, "portmap", "web")).unwrap();
+        let again = web.wanting(&ports).call_with("ADD", &web.result);
+        killed_at_each(&again, |step| {
+            assert_eq!(fs::read_to_string(record(host, "portmap", "web")).unwrap(), before, "{step}");
+        });
+        host.sh("nft delete table inet jackfield");
+        let restore = Call::of(host.program("cnitool"), &["restore"]).env("CNI_PATH", host.bin()).run();
+        assert!(restore.stdout().contains("portmap"), "{restore}");
+        web.check(&ports).silent();
+        assert_eq!(left(host, "next"), "");
+        web.del();
+        assert!(!host.sh("nft list ruleset").contains("jackfield"));
+    });
+}
+
+/// Stopped before its record has a name, another one runs to its end; then it goes on.
+#[test]
+fn an_add_that_is_overtaken_leaves_the_record_of_the_one_that_lives() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let network = conf::with(&conf::bridge(host), "/ipMasq", json!(true));
+        let web = host.attach("bridge", conf::with(&network, "/macspoofchk", json!(true)), &pod);
+        let trace = "/run/lab/overtaken";
+        let stop = ["strace", "-qq", "-o", trace, "-e", "inject=flock:signal=STOP:when=1"];
+        let slow = web.call("ADD").under(&stop).start();
+        until(|| fs::read_to_string(trace).is_ok_and(|it| it.contains("--- stopped by SIGSTOP ---")));
+        let result = web.add().result();
+        let before = host.sh("cat /run/jackfield/attachments/*.bridge");
+        host.sh(&format!("kill -CONT $(cat /proc/{0}/task/{0}/children)", slow.pid()));
+        slow.finish().fails(999).names(&["already exists"]);
+        assert_eq!(host.sh("cat /run/jackfield/attachments/*.bridge"), before);
+        web.check(&result).silent();
+        web.del().silent();
+        assert_eq!(host.sh("nft list ruleset; ls -A /run/jackfield/attachments"), "");
+    });
+}
+
+/// Opening this file fails in this way, whoever does it.
+fn unreadable(call: &Call, file: &str, errno: &str) -> Call {
+    let inject = format!("inject=open,openat:error={errno}");
+    call.clone().under(&["strace", "-f", "-qq", "-o", "/dev/null", "-P", file, "-e", &inject])
+}
+
+/// portmap for another network than that of the link, as behind a plugin whose host end has another name than ours: by the
+/// record alone it is known what its life hangs by.
+fn behind_a_stranger<'h>(host: &'h Host, name: &str, backend: &str) -> portmap::Container<'h> {
+    let container = portmap::Container::new(host, name).with("/name", json!("net-b"));
+    container.with("/backend", json!(backend))
+}
+
+#[test]
+fn whoever_has_a_port_keeps_it_while_his_record_cannot_be_read() {
+    lab_with(OURS, |host| {
+        let ports = [port("tcp", 7000)];
+        for backend in ["nftables", "iptables"] {
+            let [red, blue] = ["red", "blue"].map(|name| behind_a_stranger(host, name, backend));
+            red.publishes(&ports);
+            let of_red = record(host, "portmap", "red");
+            let add = blue.wanting(&ports).call_with("ADD", &blue.result);
+            let before = host.snapshot();
+            for errno in ["ENFILE", "EMFILE", "ENOMEM", "EIO", "EACCES"] {
+                unreadable(&add, &of_red, errno).run().fails(999).names(&["read the record", &of_red]);
+            }
+            host.sh(&format!("sed -i 's/\"layout\":1/\"layout\":2/' {of_red}"));
+            add.run().fails(999).names(&[&of_red, "is of layout 2"]);
+            host.sh(&format!("sed -i 's/\"layout\":2/\"layout\":1/' {of_red}"));
+            add.run().fails(999).names(&["7000/tcp is taken", "container red"]);
+            red.check(&ports).silent();
+            before.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+            [&red, &blue].iter().for_each(|it| {
+                it.del();
+                it.pod.delete();
+            });
+        }
+    });
+}
+
+/// One of each, with what comes before it.
+fn one_of_each(host: &Host) -> [(&'static str, Attach<'_>, Value); 2] {
+    let wall = firewall::Container::new(host, "wall");
+    let ports = portmap::Container::new(host, "ports");
+    let wanting = ports.wanting(&[port("tcp", 7000)]);
+    [("firewall", wall.wall, wall.result), ("portmap", wanting, ports.result)]
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_an_add_before_it_claims_and_del_says_so_and_keeps_it() {
+    lab_with(OURS, |host| {
+        let [wall, ports] = one_of_each(host);
+        for (plugin, attachment, result) in [&wall, &ports] {
+            let add = attachment.call_with("ADD", result);
+            add.run().result();
+            let file = record(host, plugin, if *plugin == "firewall" { "wall" } else { "ports" });
+            let before = host.snapshot();
+            for errno in ["ENFILE", "EIO"] {
+                unreadable(&add, &file, errno).run().fails(999).names(&[&file]);
+            }
+            before.same_as(&host.snapshot(), &[]);
+            attachment.check(result).silent();
+            unreadable(&attachment.call("DEL"), &file, "EIO").run().fails(999).names(&[&file]);
+            assert!(fs::exists(&file).unwrap(), "{plugin}");
+            let rules = host.sh("nft list ruleset");
+            assert!(!rules.contains("10.9.0.2") && !rules.contains("7000"), "{plugin}: {rules}");
+            attachment.del().silent();
+            assert_eq!(left(host, plugin), "");
+        }
+    });
+}
