@@ -182,7 +182,10 @@ fn add_again_replaces_what_was_there() {
             first["interfaces"].as_array().unwrap().len()
         );
         faster.check(&second).silent();
-        red.bandwidth.check(&second).fails(999).names(&["Rate doesn't match"]);
+        red.bandwidth
+            .check(&second)
+            .fails(999)
+            .names(&["Rate doesn't match", "not 1000000 bytes per second"]);
         assert_eq!(host.ip("link show type ifb").len(), 1);
         faster.del_with(&second).silent();
         assert!(host.ip("link show type ifb").is_empty());

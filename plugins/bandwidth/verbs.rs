@@ -210,7 +210,9 @@ fn has_bucket(host: &Rtnl, link: &Link, wanted: &TokenBucket) -> Result<()> {
         Err(Error::internal(format!("{what} doesn't match on {name}: it is {found}, not {wanted}")))
     };
     match found {
-        it if it.rate != wanted.rate => differs("Rate", wanted.rate.to_string(), it.rate.to_string()),
+        it if it.rate != wanted.rate => {
+            differs("Rate", format!("{} bytes per second", wanted.rate), it.rate.to_string())
+        }
         it if it.limit != wanted.limit => differs("Limit", wanted.limit.to_string(), it.limit.to_string()),
         it if it.buffer != wanted.buffer => {
             differs("Buffer", wanted.buffer.to_string(), it.buffer.to_string())
