@@ -31,6 +31,9 @@ use crate::attachment::whole;
 /// Where the records are.
 pub(super) const FOLDER: &str = "/run/jackfield/attachments";
 
+/// The plugins that write records, as those name them.
+const PLUGINS: [&str; 4] = ["bridge", "firewall", "portmap", "veth"];
+
 /// What a record says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {

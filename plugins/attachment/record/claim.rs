@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::leftover::is_held;
 use super::lines::{self, Lines, Note, SpoofChecked, Whose};
-use super::{FOLDER, Masqueraded, Written, next, place};
+use super::{FOLDER, Masqueraded, PLUGINS, Written, next, place};
 use crate::attachment::masquerade::Backend;
 use crate::attachment::whole;
 
@@ -42,6 +42,7 @@ impl Claim {
         attachment: &Attachment,
         mut say: impl FnMut(Option<Written<T>>) -> Result<Lines>,
     ) -> Result<Claim> {
+        debug_assert!(PLUGINS.contains(&plugin), "whoever looks an owner up does not know {plugin}");
         let place = place(plugin, attachment);
         let doing = || format!("write the attachment's record {}", place.display());
         let whose = lines::line(&Whose::of(attachment)?).doing(doing)?;

@@ -9,7 +9,7 @@ use cni::call::Owner;
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 
-use super::{FOLDER, Record, look};
+use super::{FOLDER, PLUGINS, Record, look, place_of};
 use crate::attachment::life::Life;
 use crate::attachment::whole;
 
@@ -44,12 +44,17 @@ pub fn all() -> Result<Vec<Leftover>> {
     Ok(all)
 }
 
+/// The files that an owner may have, which his name leads to: whoever asks for many owners does not read the folder for each.
+fn of(owner: &Owner) -> impl Iterator<Item = Leftover> {
+    PLUGINS.iter().map(|plugin| Leftover { file: place_of(plugin, owner), owner: owner.clone() })
+}
+
 /// Is an ADD of this owner under way? It holds its record's lock from before its first claim until it has answered.
 ///
 /// # Errors
 /// What the file system says: a record that cannot be opened for want of memory, say, may be held all the same.
 pub fn is_under_way(owner: &Owner) -> Result<bool> {
-    for record in all()?.into_iter().filter(|record| record.owner == *owner) {
+    for record in of(owner) {
         if let Some(file) = record.open()?
             && is_held(file.try_lock_shared())?
         {
@@ -77,7 +82,7 @@ pub fn is_held(tried: Result<(), TryLockError>) -> Result<bool> {
 /// What the file system says.
 pub fn lives_of(owner: &Owner) -> Result<Vec<Life>> {
     let mut lives = Vec::new();
-    for record in all()?.into_iter().filter(|record| record.owner == *owner) {
+    for record in of(owner) {
         lives.extend(record.record()?.and_then(|record| record.life));
     }
     Ok(lives)
