@@ -292,6 +292,9 @@ fn gc_removes_the_ifb_links_of_this_networks_dead() {
         host.call("bandwidth", "GC", &conf).run().silent();
         assert_eq!(host.ip("link show type ifb").len(), 3);
         conf["cni.dev/valid-attachments"] = json!([{"containerID": "red", "ifname": "eth0"}]);
+        // What the configuration wants today has nothing to do with what is there.
+        (conf["ingressRate"], conf["ingressBurst"]) = (json!(1), json!(0));
+        host.call("bandwidth", "STATUS", &conf).run().fails(7);
         host.call("bandwidth", "GC", &conf).run().silent();
         assert_eq!(host.ip("link show type ifb").len(), 2);
         red.bandwidth.check(&result).silent();

@@ -306,6 +306,34 @@ fn del_leaves_nothing_when_link_or_namespace_are_gone() {
     });
 }
 
+// DEL-10, GC-22
+#[test]
+fn del_and_gc_put_back_what_add_wrote_down_whatever_is_asked_for_today() {
+    lab_with(OURS, |host| {
+        for (keys, args) in [
+            (json!({"mac": "01:00:5e:00:00:01"}), ""),
+            (json!({"runtimeConfig": {"mac": "01:00:5e:00:00:01"}}), ""),
+            (json!({"args": {"cni": {"mac": "zz"}}}), ""),
+            (json!({"mtu": 1, "txQLen": -1}), ""),
+            (json!({"sysctl": {"kernel.hostname": "x"}}), ""),
+            (json!({"args": {"cni": {"sysctl": {"net/../x": "1"}}}}), ""),
+            (json!({}), "MAC=zz"),
+        ] {
+            let pod = tuned(host);
+            let before = pod.snapshot();
+            let (good, bad) = (tuning(host, &pod, everything()), tuning(host, &pod, keys.clone()));
+            bad.call_with("ADD", &prev(host, &pod)).env("CNI_ARGS", args).run().fails(7);
+            good.call_with("ADD", &prev(host, &pod)).run().result();
+            bad.call("DEL").env("CNI_ARGS", args).run().silent();
+            before.same_as(&pod.snapshot(), &[]);
+            good.call_with("ADD", &prev(host, &pod)).run().result();
+            let nobody = conf::with(bad.configuration(), "/cni.dev~1valid-attachments", json!([]));
+            host.call("tuning", "GC", &nobody).env("CNI_ARGS", args).run().silent();
+            assert!(host.snapshot().below("file/run/cni").is_empty(), "{keys} {args}");
+        }
+    });
+}
+
 #[test]
 fn gc_removes_what_is_kept_for_the_dead_of_this_network() {
     lab_with(OURS, |host| {

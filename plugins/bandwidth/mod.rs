@@ -48,7 +48,7 @@ impl Plugin for Bandwidth {
         verbs::status(conf)
     }
 
-    fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
-        verbs::gc(gc, conf)
+    fn gc(gc: &Gc, _: conf::Raw) -> Result<()> {
+        verbs::gc(gc)
     }
 }

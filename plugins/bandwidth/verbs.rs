@@ -245,8 +245,7 @@ pub fn status(raw: Raw) -> Result<()> {
 ///
 /// # Errors
 /// What could not be removed.
-pub fn gc(gc: &Gc, raw: Raw) -> Result<()> {
-    Conf::meant(raw)?;
+pub fn gc(gc: &Gc) -> Result<()> {
     let Some(is_stale) = mark::stale(gc) else { return Ok(()) };
     let host = Rtnl::here().doing(|| "open the host's namespace".into())?;
     let mut faults = Faults::default();

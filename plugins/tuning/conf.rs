@@ -112,12 +112,21 @@ impl LinkChanges {
     }
 }
 
+impl Raw {
+    /// Where what was there before is kept. Right even if nothing else in the configuration is.
+    pub fn data_dir(&self) -> PathBuf {
+        let named = self.data_dir.as_deref().filter(|dir| !dir.is_empty());
+        PathBuf::from(named.unwrap_or(DATA_DIR))
+    }
+}
+
 impl Conf {
     /// What the configuration of this call means for the interface.
     ///
     /// # Errors
     /// [`Code::CONFIG`] with key and value, for what makes no sense.
     pub fn meant(raw: Raw, call: &Call, ifname: &str) -> Result<Conf> {
+        let data_dir = raw.data_dir();
         let args = raw.args.cni;
         let mac = [args.mac, raw.runtime_config.mac, call.args.get("MAC").map(String::from), raw.mac];
         Ok(Conf {
@@ -134,7 +143,7 @@ impl Conf {
                 all_multicast: args.allmulti.or(raw.allmulti),
                 queue: args.tx_q_len.or(raw.tx_q_len).map(queue).transpose()?,
             },
-            data_dir: raw.data_dir.filter(|dir| !dir.is_empty()).unwrap_or(DATA_DIR.into()).into(),
+            data_dir,
         })
     }
 }

@@ -31,7 +31,7 @@ impl Plugin for Tuning {
     }
 
     fn del(del: &Del, conf: conf::Raw) -> Result<()> {
-        verbs::del(del, conf)
+        verbs::del(del, &conf)
     }
 
     fn check(check: &Check, conf: conf::Raw) -> Result<()> {
@@ -45,6 +45,6 @@ impl Plugin for Tuning {
     }
 
     fn gc(gc: &Gc, conf: conf::Raw) -> Result<()> {
-        verbs::gc(gc, conf)
+        verbs::gc(gc, &conf)
     }
 }

@@ -56,14 +56,13 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     })
 }
 
-/// Puts back what was there, where it still is.
+/// Puts back what was there, where it still is: what ADD wrote down says so, and not what anybody wants today.
 ///
 /// # Errors
 /// What could not be put back; the file that says what it was stays then.
-pub fn del(del: &Del, raw: Raw) -> Result<()> {
+pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let (container, ifname) = (&del.attachment.container, &del.attachment.ifname);
-    let conf = Conf::meant(raw, &del.call, ifname.as_str())?;
-    let backup = Backup::of(&conf.data_dir, container, ifname);
+    let backup = Backup::of(&raw.data_dir(), container, ifname);
     if let (Some(before), Some(netns)) = (backup.read()?, enter_if_there(del)?) {
         restore(&netns, ifname.as_str(), &before)?;
     }
@@ -111,11 +110,9 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
 ///
 /// # Errors
 /// What could not be removed.
-pub fn gc(gc: &Gc, raw: Raw) -> Result<()> {
-    // GC knows no interface; the name does not matter for the folder.
-    let conf = Conf::meant(raw, &gc.call, "eth0")?;
+pub fn gc(gc: &Gc, raw: &Raw) -> Result<()> {
     match &gc.valid {
-        Some(_) => backup::sweep(&conf.data_dir, gc),
+        Some(_) => backup::sweep(&raw.data_dir(), gc),
         None => Ok(()),
     }
 }
