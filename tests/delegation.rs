@@ -1,5 +1,7 @@
 //! What an interface plugin owes its IPAM plugin, and what it makes of the answers.
 
+mod itself;
+
 use serde_json::{Value, json};
 
 use crate::lab::attach::Attach;

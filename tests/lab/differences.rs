@@ -256,6 +256,12 @@ const TABLE: &[Difference] = &[
         "error 999 when the file is looked for",
     ),
     pair(
+        "ipam-type",
+        "DLG-02",
+        "a plugin of interfaces in `ipam.type` is error 7, and asks nobody in its turn",
+        "it asks itself, without end",
+    ),
+    pair(
         "delegate-stderr",
         "DLG-06",
         "the delegate's log reaches the caller in success and failure",

@@ -46,6 +46,11 @@ impl Env {
         self.get(PARENT)?.to_str()?.parse().ok()
     }
 
+    /// Did a plugin of ours ask for addresses? A name is enough: whoever stands between passes it on.
+    pub(crate) fn is_asked_for_addresses(&self) -> bool {
+        self.get(PARENT).is_some()
+    }
+
     /// A variable that has to be text.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
         let Some(value) = self.get(key) else { return Ok(None) };

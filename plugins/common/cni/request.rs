@@ -99,6 +99,9 @@ impl Request {
             Verb::Gc => living::read(&stdin).doing(doing)?,
             _ => (Value::parse(&stdin).doing(doing)?, Ok(None)),
         };
+        if enters && env.is_asked_for_addresses() {
+            return Err(gives_no_addresses(&config));
+        }
         let head: Head = decode(&config).doing(doing)?;
         let network: NetworkName = head.name.parse()?;
         let spec: Spec = head.version.parse()?;
@@ -174,6 +177,18 @@ impl Who {
         }
         Ok(Request::Add(Add { call, attachment, netns, prev }))
     }
+}
+
+/// A plugin of interfaces that were its own IPAM plugin would ask itself, and so on until there is no process left.
+fn gives_no_addresses(config: &Value) -> Error {
+    let ipam = config.get("ipam");
+    let named = ipam.as_ref().and_then(|ipam| ipam.get("type"));
+    let named = match named.as_deref() {
+        Some(Value::String(name)) => format!("{name:?}"),
+        _ => "this plugin".into(),
+    };
+    Error::config(format!("ipam.type: {named} makes interfaces, and gives no addresses"))
+        .details("ipam.type is the name of an IPAM plugin, as \"host-local\"")
 }
 
 /// Does this path lead to the namespace in which we run? Device and inode say so (namespaces(7)). One that cannot be
