@@ -68,6 +68,7 @@ mod switching;
 mod tampering;
 mod tidy;
 mod tuning;
+mod unreadable;
 mod version;
 mod veth;
 mod vlan;

@@ -16,8 +16,11 @@ use crate::bridge::spoof;
 /// # Errors
 /// What could not be removed.
 pub fn del(del: &Del, raw: Raw) -> Result<()> {
-    // A host end that the Go plugin made for this network is a port of its bridge.
+    // A host end that the Go plugin made for this network is a port of its bridge, if anybody can say which that is.
     let is_theirs = |host: &Rtnl, link: &Link| {
+        if del.call.cannot_read("bridge") {
+            return false;
+        }
         let master = link.master.and_then(|master| host.link_by_index(master).ok().flatten());
         master.is_some_and(|master| master.name == raw.bridge())
     };

@@ -18,7 +18,9 @@ use crate::firewall::{plan, release};
 pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
-    let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, raw)).collect::<Vec<_>>();
+    let asks_nobody = ["backend", "firewalldZone"].iter().any(|key| del.call.cannot_read(key));
+    let zone = || if asks_nobody { None } else { zone(raw) };
+    let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, zone())).collect::<Vec<_>>();
     // What cannot be read is said at the end, and stays; meanwhile the rest is looked for elsewhere.
     let written = faults.note(Claimed::of(&owner)).unwrap_or(Claimed::More(Vec::new()));
     let has_record = written != Claimed::NoRecord;
@@ -49,18 +51,21 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
 }
 
 /// What an ADD with this result may have claimed, ours or the Go plugin's.
-fn of_result(prev: &Success, raw: &Raw) -> Vec<Allowed> {
+fn of_result(prev: &Success, zone: Option<String>) -> Vec<Allowed> {
     let addresses = plan::addresses(prev);
     let by = |by| Allowed { addresses: addresses.clone(), ports: Vec::new(), by };
     let ports = plan::ports(prev);
     let mut all = vec![Allowed { ports, ..by(Backend::Nftables) }, by(Backend::Iptables)];
-    // Whoever is asked has to run: so he is asked only where he could be meant.
-    if let Ok(Conf { choice: Choice::FirewalldOr(_) | Choice::This(Named::Firewalld), zone, .. }) =
-        Conf::meant(raw.clone())
-    {
-        all.push(by(Backend::Firewalld(zone)));
-    }
+    all.extend(zone.map(|zone| by(Backend::Firewalld(zone))));
     all
+}
+
+/// The zone of firewalld, which has to run to be asked: so it is asked only where it could be meant.
+fn zone(raw: &Raw) -> Option<String> {
+    match Conf::meant(raw.clone()).ok()? {
+        Conf { choice: Choice::FirewalldOr(_) | Choice::This(Named::Firewalld), zone, .. } => Some(zone),
+        _ => None,
+    }
 }
 
 /// GC: removes what belongs to no living attachment of the network. What the Go plugin made carries no owner, and stays.

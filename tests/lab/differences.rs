@@ -216,8 +216,8 @@ const TABLE: &[Difference] = &[
     pair(
         "del-any-configuration",
         "DEL-10",
-        "DEL and GC of an interface plugin ask of the configuration only what they use",
-        "DEL of bridge refuses VLANs that cannot be, and the attachment stays",
+        "DEL and GC ask of the configuration only what they use, and pass over a key that they cannot read",
+        "DEL refuses keys of a wrong type, and DEL of bridge VLANs that cannot be, and the attachment stays",
     ),
     pair(
         "del-foreign",

@@ -32,9 +32,17 @@ pub struct Call {
     pub stdin: Vec<u8>,
     /// stdin as a value.
     pub config: Value,
+    /// The keys of it that DEL or GC cannot read, and count as not given.
+    pub unread: Vec<String>,
 }
 
 impl Call {
+    /// Does this key of the configuration count as not given because nobody could read it? Then DEL must not do what the
+    /// plugin does where it is not given, should that be more.
+    pub fn cannot_read(&self, key: &str) -> bool {
+        self.unread.iter().any(|unread| unread == key)
+    }
+
     /// Whether DEL has to wait until the kernel has finished what nobody sees any more: somebody wants it (`JACKFIELD_WAIT`,
     /// or the key [`WAIT`]), or there is nobody to whom a child process could be left. An orphan becomes a child of
     /// process 1; if that is the very runtime, it may not know what to do with children that it has not started.

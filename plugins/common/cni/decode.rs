@@ -16,6 +16,10 @@ use serde::forward_to_deserialize_any;
 use crate::error::{Code, Error, Result};
 use crate::value::{Value, merged, names};
 
+mod lenient;
+
+pub(crate) use lenient::{Unread, decode_what_can_be};
+
 /// Reads a struct out of a value. Optional fields need `#[serde(default)]`; `#[serde(flatten)]` would see keys as
 /// they are written, so it is not for known keys.
 ///
@@ -23,11 +27,7 @@ use crate::value::{Value, merged, names};
 /// [`Code::DECODE`] for a value of the wrong type, [`Code::CONFIG`] for one of the right type that makes no sense or
 /// is missing; the message starts with the key's path.
 pub fn decode<T: DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(Node(value)).map_err(|fault| {
-        let path = fault.path();
-        let text = if path.is_empty() { fault.text } else { format!("{path}: {}", fault.text) };
-        Error::new(fault.code, text)
-    })
+    T::deserialize(Node(value)).map_err(Fault::told)
 }
 
 /// A failure on its way out of the document: it collects the keys that it passes.
@@ -35,22 +35,43 @@ pub fn decode<T: DeserializeOwned>(value: &Value) -> Result<T> {
 struct Fault {
     code: Code,
     text: String,
-    /// Innermost key first.
-    keys: Vec<String>,
+    /// Innermost first.
+    steps: Vec<Step>,
+}
+
+/// One step from a value into it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Of a struct, whatever its case in the document.
+    Field(&'static str),
+    /// Of a map, as it is written.
+    Member(String),
+    /// Of a list.
+    Item(usize),
+}
+
+/// Steps from the outside as a text: `ipam.ranges[0]`.
+fn path<'a>(steps: impl Iterator<Item = &'a Step>) -> String {
+    steps.fold(String::new(), |path, step| {
+        let dot = if path.is_empty() { "" } else { "." };
+        match step {
+            Step::Field(field) => path + dot + field,
+            Step::Member(member) => path + dot + member,
+            Step::Item(at) => path + &format!("[{at}]"),
+        }
+    })
 }
 
 impl Fault {
-    fn below(mut self, key: impl Into<String>) -> Fault {
-        self.keys.push(key.into());
+    fn below(mut self, step: Step) -> Fault {
+        self.steps.push(step);
         self
     }
 
-    fn path(&self) -> String {
-        let keys = self.keys.iter().rev();
-        keys.fold(String::new(), |path, key| match key.starts_with('[') || path.is_empty() {
-            true => path + key,
-            false => path + "." + key,
-        })
+    fn told(self) -> Error {
+        let path = path(self.steps.iter().rev());
+        let text = if path.is_empty() { self.text } else { format!("{path}: {}", self.text) };
+        Error::new(self.code, text)
     }
 }
 
@@ -64,12 +85,12 @@ impl std::error::Error for Fault {}
 
 impl serde::de::Error for Fault {
     fn custom<T: fmt::Display>(text: T) -> Fault {
-        Fault { code: Code::CONFIG, text: text.to_string(), keys: Vec::new() }
+        Fault { code: Code::CONFIG, text: text.to_string(), steps: Vec::new() }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Fault {
         let text = format!("cannot unmarshal {found}, expected {expected}");
-        Fault { code: Code::DECODE, text, keys: Vec::new() }
+        Fault { code: Code::DECODE, text, steps: Vec::new() }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Fault {
@@ -77,7 +98,7 @@ impl serde::de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Fault {
-        Fault::custom("missing").below(field)
+        Fault::custom("missing").below(Step::Field(field))
     }
 }
 
@@ -157,7 +178,7 @@ fn visit_number<'de, V: Visitor<'de>>(number: &serde_json::Number, visitor: V) -
 
 fn unfit(value: &Value, expected: &str) -> Fault {
     let text = format!("cannot unmarshal {}, expected {expected}", value.kind());
-    Fault { code: Code::DECODE, text, keys: Vec::new() }
+    Fault { code: Code::DECODE, text, steps: Vec::new() }
 }
 
 /// The members that are fields, each once, in the order of the fields.
@@ -199,7 +220,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
             return Err(serde::de::Error::custom("no value"));
         };
         self.at += 1;
-        seed.deserialize(Node(value)).map_err(|fault| fault.below(*field))
+        seed.deserialize(Node(value)).map_err(|fault| fault.below(Step::Field(field)))
     }
 }
 
@@ -222,7 +243,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             return Err(serde::de::Error::custom("no value"));
         };
         self.at += 1;
-        seed.deserialize(Node(value)).map_err(|fault| fault.below(key))
+        seed.deserialize(Node(value)).map_err(|fault| fault.below(Step::Member(key.clone())))
     }
 }
 
@@ -239,7 +260,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(item) = self.items.get(self.at) else { return Ok(None) };
         let at = self.at;
         self.at += 1;
-        seed.deserialize(Node(item)).map(Some).map_err(|fault| fault.below(format!("[{at}]")))
+        seed.deserialize(Node(item)).map(Some).map_err(|fault| fault.below(Step::Item(at)))
     }
 }
 

@@ -35,7 +35,7 @@
 //! - [`plain`]: text for a terminal, whoever wrote it;
 //! - [`capability`]: parts of root's rights;
 //! - [`files`]: files in whose place there may be something else;
-//! - `living`: what GC is told; `hold`, `serve`: the life of the process.
+//! - `living`: what GC is told; `passed_over`: what DEL and GC cannot read; `hold`, `serve`: the life of the process.
 
 pub mod error;
 
@@ -68,6 +68,7 @@ pub mod plain;
 
 mod hold;
 mod living;
+mod passed_over;
 mod serve;
 
 #[cfg(any(test, fuzzing))]

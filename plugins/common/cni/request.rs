@@ -110,7 +110,7 @@ impl Request {
             return Err(Error::new(Code::INCOMPATIBLE_VERSION, text).details(format!("config is \"{spec}\"")));
         }
         let path = env.get("CNI_PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
-        let call = Call { network, spec, args: Args::of(env)?, path, stdin, config };
+        let call = Call { network, spec, args: Args::of(env)?, path, stdin, config, unread: Vec::new() };
         if !matches!(verb, Verb::Del | Verb::Gc) {
             wants_to_wait(&call.config)?;
         }

@@ -17,10 +17,11 @@ use crate::capability::advised;
 use crate::decode::decode;
 use crate::delegate;
 use crate::env::{Env, Verb};
-use crate::error::{Code, Error, OrFail, Result};
+use crate::error::{Code, Error, Faults, OrFail, Result};
 use crate::files;
 use crate::hold;
 use crate::log::Log;
+use crate::passed_over::{self, Readable};
 use crate::plain::plain_lines;
 use crate::request::{Request, head_of, spec_in};
 use crate::spec::Spec;
@@ -86,15 +87,36 @@ fn dispatch<P: Plugin>(request: Request) -> Result<Option<(Attached, Spec)>> {
             let attached = P::add(&add, conf::<P>(&add.call)?)?;
             Ok(Some((attached, add.call.spec)))
         }
-        Request::Del(del) => P::del(&del, conf::<P>(&del.call)?).map(|()| None),
+        Request::Del(mut del) => {
+            let (conf, rest) = readable::<P>(Verb::Del, &mut del.call)?;
+            in_any_case(P::del(&del, conf), rest)
+        }
         Request::Check(check) => P::check(&check, conf::<P>(&check.call)?).map(|()| None),
-        Request::Gc(gc) => P::gc(&gc, conf::<P>(&gc.call)?).map(|()| None),
+        Request::Gc(mut gc) => {
+            let (conf, rest) = readable::<P>(Verb::Gc, &mut gc.call)?;
+            in_any_case(P::gc(&gc, conf), rest)
+        }
         Request::Status(call) => P::status(&call, conf::<P>(&call)?).map(|()| None),
     }
 }
 
 fn conf<P: Plugin>(call: &Call) -> Result<P::Conf> {
     decode(&call.config).doing(|| "failed to load netconf".into())
+}
+
+/// What DEL and GC can read of the configuration, and what is still to be said when they have done what they could. The rest
+/// goes to the log.
+fn readable<P: Plugin>(verb: Verb, call: &mut Call) -> Result<(P::Conf, Result<()>)> {
+    let Readable { conf, told, rest } = passed_over::readable(verb, call)?;
+    warn(&plain_lines(&told));
+    Ok((conf, rest))
+}
+
+fn in_any_case<T>(done: Result<()>, rest: Result<()>) -> Result<Option<T>> {
+    let mut faults = Faults::default();
+    faults.note(rest);
+    faults.note(done);
+    faults.verdict().map(|()| None)
 }
 
 /// A fault of ours is an answer, too: the stack is unwound, hence what was made is undone.

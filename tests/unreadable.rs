@@ -1,0 +1,179 @@
+//! Keys of the wrong type, at a time at which something has to go: DEL and GC pass over them, and touch nothing more for it.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::lab::call::Call;
+use crate::lab::host::{Host, Pod};
+use crate::lab::world::Need;
+use crate::lab::{conf, lab_with};
+
+const OURS: &[Need] = &[Need::Ours("del-any-configuration")];
+
+/// What ADD refuses as something that it cannot decode, and DEL does not need.
+fn wrong(program: &str) -> Vec<(&'static str, Value)> {
+    let mut all = vec![
+        ("/mtu", json!([1])),
+        ("/ipMasq", json!("yes")),
+        ("/dns/nameservers", json!(5)),
+        ("/ipam/ranges", json!([{"subnet": "10.9.0.0/24"}])),
+        ("/ipam/cooldownSeconds", json!("5")),
+        ("/ipam/sticky", json!("yes")),
+        ("/ipam/routes", json!([{"dst": "default"}, 5])),
+        ("/runtimeConfig", json!({"ips": 5, "ipRanges": "x"})),
+    ];
+    if program == "bridge" {
+        all.extend([("/bridge", json!(7)), ("/isGateway", json!("true")), ("/vlanTrunk", json!("x"))]);
+    }
+    all
+}
+
+fn gc(host: &Host, program: &str, conf: &Value) -> Call {
+    host.call(program, "GC", &conf::with(conf, "/cni.dev~1valid-attachments", json!([])))
+}
+
+/// The files of the leases, which are called like their addresses.
+fn leases(host: &Host) -> usize {
+    let (found, mut leases) = (host.snapshot(), 0);
+    for folder in ["file/run/leases", "file/var/lib/cni/networks"] {
+        let files = found.below(folder).into_iter().filter_map(|file| file.rsplit('/').next());
+        leases += files.filter(|name| name.parse::<IpAddr>().is_ok()).count();
+    }
+    leases
+}
+
+fn is_leased(host: &Host) -> bool {
+    leases(host) > 0
+}
+
+// DEL-10, GC-22
+#[test]
+fn del_and_gc_pass_over_a_key_that_cannot_be_read_and_say_which() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        for (program, conf) in conf::interfaces(host) {
+            let good = host.attach(program, conf.clone(), &pod);
+            for (pointer, value) in wrong(program) {
+                let bad = good.conf(conf::with(&conf, pointer, value));
+                bad.add().fails_with_one_of(&[6, 7]);
+                let named = pointer.trim_start_matches('/').split('/').next_back().unwrap();
+                for removal in [bad.call("DEL"), gc(host, program, bad.configuration())] {
+                    good.add().result();
+                    let removal = removal.run();
+                    let told = removal.stderr();
+                    assert!(told.contains("passes over") && told.contains(named), "{pointer}: {told}");
+                    removal.silent();
+                    assert!(pod.links().is_empty(), "{pointer}");
+                    assert!(host.snapshot().below("file/run/jackfield/attachments").is_empty(), "{pointer}");
+                }
+                assert!(!is_leased(host), "{program} {pointer}");
+            }
+        }
+    });
+}
+
+// DEL-10, GC-22
+#[test]
+fn whoever_cannot_be_asked_for_the_lease_is_named_when_all_else_is_gone() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        for (program, conf) in conf::interfaces(host) {
+            let good = host.attach(program, conf.clone(), &pod);
+            for (pointer, value) in [("/ipam", json!("host-local")), ("/ipam/type", json!(5))] {
+                let bad = good.conf(conf::with(&conf, pointer, value));
+                good.add().result();
+                bad.del().fails(6).names(&["ipam"]);
+                assert!(pod.links().is_empty() && is_leased(host), "{program} {pointer}");
+                good.del().silent();
+                assert!(!is_leased(host), "the mended file frees it");
+            }
+        }
+    });
+}
+
+// GC-22
+#[test]
+fn gc_never_cleans_up_in_another_place_than_the_one_that_it_cannot_read() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let (program, conf) = ("host-local", conf::with(&conf::leases(host), "/ipam/dataDir", json!("")));
+        let mine = host.attach(program, conf.clone(), &pod);
+        let other = mine.container("other");
+        mine.add().result();
+        other.add().result();
+        let before = leases(host);
+        for (pointer, value) in [("/ipam/dataDir", json!(5)), ("/ipam", json!([]))] {
+            gc(host, program, &conf::with(&conf, pointer, value)).run().fails(6).names(&["ipam"]);
+        }
+        for list in [json!("x"), json!([5]), json!([{"containerID": "a"}])] {
+            let bad = conf::with(&conf, "/ipam/sticky", json!("yes"));
+            let bad = conf::with(&bad, "/cni.dev~1valid-attachments", list);
+            host.call(program, "GC", &bad).run().fails_with_one_of(&[6, 7]);
+        }
+        assert_eq!(leases(host), before, "nothing was removed");
+        mine.conf(conf::with(&conf, "/ipam/dataDir", json!(5))).del().silent();
+        assert_eq!(leases(host), before / 2, "its own, and no other");
+        other.del().silent();
+    });
+}
+
+// DEL-10
+#[test]
+fn a_call_that_cannot_be_understood_is_no_del() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let web = host.attach("bridge", conf::bridge(host), &pod);
+        web.add().result();
+        for (pointer, value) in [("/name", json!(5)), ("/name", json!("a/b")), ("/cniVersion", json!(5))] {
+            let bad = conf::with(&conf::bridge(host), pointer, value);
+            web.conf(bad.clone()).del().fails_with_one_of(&[6, 7]);
+            gc(host, "bridge", &bad).run().fails_with_one_of(&[6, 7]);
+        }
+        web.call("DEL").stdin("[]").run().fails(6);
+        assert_eq!(pod.links(), ["eth0"]);
+        web.del().silent();
+    });
+}
+
+/// A network with ports, a rate and settings.
+fn list() -> Value {
+    json!({"cniVersion": "1.1.0", "name": "net", "plugins": [
+        {"type": "bridge", "bridge": "br0", "isGateway": true,
+         "ipam": {"type": "host-local", "dataDir": "/run/leases", "ranges": [[{"subnet": "10.9.0.0/24"}]]}},
+        {"type": "portmap", "capabilities": {"portMappings": true}},
+        {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+        {"type": "tuning", "capabilities": {"mac": true}}
+    ]})
+}
+
+fn tool(host: &Host, verb: &str, pod: &Pod) -> Call {
+    let words = [verb, "net", pod.path()];
+    Call::of(host.program("cnitool"), if verb == "gc" { &words[..2] } else { &words })
+        .env("CNI_PATH", host.bin().display().to_string())
+        .env("NETCONFPATH", "/run/conf")
+}
+
+// DEL-10
+#[test]
+fn an_add_with_nonsense_for_an_argument_is_undone_and_the_next_one_works() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        host.sh(&format!("mkdir -p /run/conf; echo '{}' > /run/conf/10-net.conflist", list()));
+        for arguments in [
+            r#"{"mac": "01:00:5e:00:00:01"}"#,
+            r#"{"mac": 5}"#,
+            r#"{"portMappings": [{"hostPort": "80", "containerPort": 80}]}"#,
+            r#"{"bandwidth": {"ingressRate": -1}}"#,
+            r#"{"bandwidth": {"ingressRate": 1}}"#,
+        ] {
+            assert!(!tool(host, "add", &pod).env("CAP_ARGS", arguments).run().succeeded(), "{arguments}");
+            assert!(pod.links().is_empty() && !is_leased(host), "{arguments}: clean-up");
+            for verb in ["del", "gc"] {
+                tool(host, verb, &pod).run().silent();
+            }
+            tool(host, "add", &pod).run().result();
+            tool(host, "del", &pod).run().silent();
+        }
+    });
+}
