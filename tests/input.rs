@@ -300,7 +300,9 @@ fn unknown_fields_change_nothing() {
     accepted(|conf| {
         let conf = conf::with(conf, "/rs_unknown", json!({"a": [1, null, 1e300]}));
         let conf = conf::with(&conf, "/cni.dev~1foo", json!(1));
-        let conf = conf::with(&conf, "/cni.dev~1valid-attachments", json!("ignored outside GC"));
+        // Ignored outside GC; v1.9.1 of the Go plugins wants it well formed all the same.
+        let living = json!([{"containerID": "somebody", "ifname": "eth0"}]);
+        let conf = conf::with(&conf, "/cni.dev~1valid-attachments", living);
         let conf = conf::with(&conf, "/capabilities", json!({"portMappings": true, "mac": false}));
         let conf =
             conf::with(&conf, "/runtimeConfig", json!({"portMappings": [{"HostPort": 1}], "unknown": 5}));
