@@ -194,9 +194,9 @@ fn has_word(line: &str, word: &str) -> bool {
 
 /// The programs, and how many bytes each may have as it is shipped.
 const PROGRAMS: &[(&str, &str, u64)] = &[
-    ("bridge", env!("CARGO_BIN_EXE_bridge"), 1_900_000), // it speaks nf_tables, and iptables to take down the Go plugins' rules
-    ("veth", env!("CARGO_BIN_EXE_veth"), 1_750_000),     // so does it
-    ("ptp", env!("CARGO_BIN_EXE_ptp"), 1_750_000),
+    ("bridge", env!("CARGO_BIN_EXE_bridge"), 1_950_000), // it speaks nf_tables, and iptables to take down the Go plugins' rules
+    ("veth", env!("CARGO_BIN_EXE_veth"), 1_800_000),     // so does it
+    ("ptp", env!("CARGO_BIN_EXE_ptp"), 1_800_000),
     ("loopback", env!("CARGO_BIN_EXE_loopback"), 1_500_000),
     ("portmap", env!("CARGO_BIN_EXE_portmap"), 1_950_000), // and this; and iptables to write them
     ("firewall", env!("CARGO_BIN_EXE_firewall"), 1_750_000), // and this
