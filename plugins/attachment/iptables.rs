@@ -106,8 +106,8 @@ impl Iptables {
     }
 
     /// Looks, and does what is to be done about what was seen: `orders` is what iptables-restore is told, nothing if nothing
-    /// is to be done. Nobody else of ours changes anything between the look and the deed; a stranger who has makes it refuse,
-    /// and then is looked again.
+    /// is to be done. Nobody else of ours changes anything by iptables between the look and the deed; whoever else has
+    /// (a stranger, or ours over netlink) makes it refuse, and then is looked again.
     ///
     /// # Errors
     /// Those of `orders`; what the program says again and again. Then nothing was changed.
