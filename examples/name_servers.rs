@@ -19,6 +19,7 @@ impl cni::Plugin for NameServers {
     type Conf = Conf;
     const ENTERS: bool = false;
     const NEEDS: &'static [Capability] = &[];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, conf: Conf) -> Result<Attached> {
         let mut result =

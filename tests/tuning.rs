@@ -335,6 +335,32 @@ fn del_and_gc_put_back_what_add_wrote_down_whatever_is_asked_for_today() {
 }
 
 #[test]
+fn del_that_cannot_read_where_its_own_is_kept_takes_no_neighbours_instead() {
+    lab_with(&[Need::Ours("del-any-configuration")], |host| {
+        let pod = tuned(host);
+        let before = pod.snapshot();
+        let first = tuning(host, &pod, json!({"mtu": 1400}));
+        let second = tuning(host, &pod, json!({"txQLen": 77, "dataDir": "/run/second"}));
+        let result = first.call_with("ADD", &prev(host, &pod)).run().result();
+        let result = second.call_with("ADD", &result).run().result();
+        let both = (host.snapshot(), pod.snapshot());
+        let bad = second.conf(conf::with(second.configuration(), "/dataDir", json!(5)));
+        for verb in ["ADD", "DEL", "CHECK"] {
+            bad.call_with(verb, &result).run().fails(6).names(&["dataDir"]);
+        }
+        let nobody = conf::with(bad.configuration(), "/cni.dev~1valid-attachments", json!([]));
+        host.call("tuning", "GC", &nobody).run().fails(6).names(&["dataDir"]);
+        both.0.same_as(&host.snapshot(), &[]);
+        both.1.same_as(&pod.snapshot(), &[]);
+        second.del_with(&result).silent();
+        first.del_with(&result).silent();
+        before.same_as(&pod.snapshot(), &[]);
+        let left = host.snapshot();
+        assert!(left.below("file/run/cni").is_empty() && left.below("file/run/second").is_empty());
+    });
+}
+
+#[test]
 fn gc_removes_what_is_kept_for_the_dead_of_this_network() {
     lab_with(OURS, |host| {
         let pod = tuned(host);

@@ -80,21 +80,27 @@ fn whoever_cannot_be_asked_for_the_lease_is_named_when_all_else_is_gone() {
         let pod = host.pod();
         for (program, conf) in conf::interfaces(host) {
             let good = host.attach(program, conf.clone(), &pod);
-            for (pointer, value) in [("/ipam", json!("host-local")), ("/ipam/type", json!(5))] {
+            for (pointer, value, named) in [
+                ("/ipam", json!("host-local"), "ipam"),
+                ("/ipam/type", json!(5), "ipam.type"),
+                ("/ipam/dataDir", json!(5), "ipam.dataDir"),
+            ] {
                 let bad = good.conf(conf::with(&conf, pointer, value));
-                good.add().result();
-                bad.del().fails(6).names(&["ipam"]);
-                assert!(pod.links().is_empty() && is_leased(host), "{program} {pointer}");
-                good.del().silent();
-                assert!(!is_leased(host), "the mended file frees it");
+                for removal in [bad.call("DEL"), gc(host, program, bad.configuration())] {
+                    good.add().result();
+                    removal.run().fails(6).names(&[named]);
+                    assert!(pod.links().is_empty() && is_leased(host), "{program} {pointer}");
+                    good.del().silent();
+                    assert!(!is_leased(host), "the mended file frees it");
+                }
             }
         }
     });
 }
 
-// GC-22
+// DEL-10, GC-22
 #[test]
-fn gc_never_cleans_up_in_another_place_than_the_one_that_it_cannot_read() {
+fn nobody_cleans_up_in_another_place_than_the_one_that_he_cannot_read() {
     lab_with(OURS, |host| {
         let pod = host.pod();
         let (program, conf) = ("host-local", conf::with(&conf::leases(host), "/ipam/dataDir", json!("")));
@@ -104,7 +110,9 @@ fn gc_never_cleans_up_in_another_place_than_the_one_that_it_cannot_read() {
         other.add().result();
         let before = leases(host);
         for (pointer, value) in [("/ipam/dataDir", json!(5)), ("/ipam", json!([]))] {
-            gc(host, program, &conf::with(&conf, pointer, value)).run().fails(6).names(&["ipam"]);
+            let bad = mine.conf(conf::with(&conf, pointer, value));
+            gc(host, program, bad.configuration()).run().fails(6).names(&["ipam"]);
+            bad.del().fails(6).names(&["ipam"]);
         }
         for list in [json!("x"), json!([5]), json!([{"containerID": "a"}])] {
             let bad = conf::with(&conf, "/ipam/sticky", json!("yes"));
@@ -112,9 +120,10 @@ fn gc_never_cleans_up_in_another_place_than_the_one_that_it_cannot_read() {
             host.call(program, "GC", &bad).run().fails_with_one_of(&[6, 7]);
         }
         assert_eq!(leases(host), before, "nothing was removed");
-        mine.conf(conf::with(&conf, "/ipam/dataDir", json!(5))).del().silent();
-        assert_eq!(leases(host), before / 2, "its own, and no other");
-        other.del().silent();
+        for container in [mine, other] {
+            container.del().silent();
+        }
+        assert_eq!(leases(host), 0);
     });
 }
 

@@ -31,6 +31,7 @@ impl Plugin for HostLocal {
     type Conf = Raw;
     const ENTERS: bool = false;
     const NEEDS: &'static [Capability] = &[];
+    const PLACES: &'static [&'static str] = &["ipam", "ipam.dataDir"];
 
     fn add(add: &Add, raw: Raw) -> Result<Attached> {
         verbs::add(&Machine::this(), add, raw)

@@ -22,6 +22,7 @@ impl Plugin for Static {
     type Conf = IgnoredAny;
     const ENTERS: bool = false;
     const NEEDS: &'static [Capability] = &[];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, _: IgnoredAny) -> Result<Attached> {
         let lease = conf::lease(&add.call)?;

@@ -30,6 +30,7 @@ impl Plugin for Bandwidth {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
     const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         verbs::add(add, conf)

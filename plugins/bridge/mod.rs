@@ -38,6 +38,7 @@ impl Plugin for Bridge {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
     const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

@@ -30,6 +30,7 @@ impl Plugin for Loopback {
     type Conf = Conf;
     const ENTERS: bool = true;
     const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, _: Conf) -> Result<Attached> {
         let lo = Rc::new(converse(&open_netns(&add.netns)?)?);

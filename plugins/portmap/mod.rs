@@ -51,6 +51,7 @@ impl Plugin for Portmap {
     /// Everything is done on the host.
     const ENTERS: bool = false;
     const NEEDS: &'static [Capability] = &[Capability::NetAdmin];
+    const PLACES: &'static [&'static str] = &[];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         add::add(add, conf)

@@ -25,6 +25,7 @@ impl Plugin for Tuning {
     type Conf = conf::Raw;
     const ENTERS: bool = true;
     const NEEDS: &'static [Capability] = &[Capability::NetAdmin, Capability::SysAdmin];
+    const PLACES: &'static [&'static str] = &["dataDir"];
 
     fn add(add: &Add, conf: conf::Raw) -> Result<Attached> {
         verbs::add(add, conf)

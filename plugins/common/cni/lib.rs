@@ -8,6 +8,7 @@
 //! #     type Conf = cni::delegate::Ipam;
 //! #     const ENTERS: bool = true;
 //! #     const NEEDS: &'static [cni::capability::Capability] = &[];
+//! #     const PLACES: &'static [&'static str] = &[];
 //! #     fn add(_: &cni::call::Add, _: Self::Conf) -> cni::error::Result<cni::attach::Attached> { cni::attach::attach(|_| Ok(Default::default())) }
 //! #     fn del(_: &cni::call::Del, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
 //! #     fn check(_: &cni::call::Check, _: Self::Conf) -> cni::error::Result<()> { Ok(()) }
@@ -91,6 +92,10 @@ pub trait Plugin {
 
     /// What it needs of root's rights: an error names those that are missing. docs/security.md has them for each verb.
     const NEEDS: &'static [Capability];
+
+    /// The keys of its configuration that say where it keeps things. Where DEL or GC cannot read one of them they touch
+    /// nothing: in another place is nothing, or what somebody else needs.
+    const PLACES: &'static [&'static str];
 
     /// Attaches a container.
     ///

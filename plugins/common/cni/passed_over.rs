@@ -8,9 +8,6 @@ use crate::decode::{Unread, decode_what_can_be};
 use crate::env::Verb;
 use crate::error::{Error, OrFail, Result};
 
-/// These say where things are kept. GC anywhere else would remove what it was not asked about.
-const PLACES: [&str; 3] = ["dataDir", "ipam", "ipam.dataDir"];
-
 /// Without these nobody knows who gave the addresses.
 const GIVERS: [&str; 2] = ["ipam", "ipam.type"];
 
@@ -24,18 +21,22 @@ pub(crate) struct Readable<C> {
     pub(crate) rest: Result<()>,
 }
 
-/// Reads the configuration of a DEL or GC, and notes in the call which keys it is without.
+/// Reads the configuration of a DEL or GC, and notes in the call which keys it is without. `places` are the plugin's.
 ///
 /// # Errors
-/// As [`crate::decode::decode`], for what is missing; of GC also for a key that says where things are kept.
-pub(crate) fn readable<C: DeserializeOwned>(verb: Verb, call: &mut Call) -> Result<Readable<C>> {
+/// As [`crate::decode::decode`], for what is missing, and for a key that says where things are kept.
+pub(crate) fn readable<C: DeserializeOwned>(
+    verb: Verb,
+    places: &[&str],
+    call: &mut Call,
+) -> Result<Readable<C>> {
     let doing = || "failed to load netconf".to_owned();
     let (conf, unread) = decode_what_can_be::<C>(&call.config).doing(doing)?;
     let (mut told, mut rest) = (String::new(), Ok(()));
     for Unread { key, error } in unread {
         told += &format!("{verb} of network {} passes over {key}: {}\n", call.network, error.msg());
         let failed = Err::<(), Error>(error).doing(doing);
-        if verb == Verb::Gc && PLACES.contains(&key.as_str()) {
+        if places.contains(&key.as_str()) {
             failed?;
         } else if GIVERS.contains(&key.as_str()) {
             rest = rest.and(failed);

@@ -107,7 +107,7 @@ fn conf<P: Plugin>(call: &Call) -> Result<P::Conf> {
 /// What DEL and GC can read of the configuration, and what is still to be said when they have done what they could. The rest
 /// goes to the log.
 fn readable<P: Plugin>(verb: Verb, call: &mut Call) -> Result<(P::Conf, Result<()>)> {
-    let Readable { conf, told, rest } = passed_over::readable(verb, call)?;
+    let Readable { conf, told, rest } = passed_over::readable(verb, P::PLACES, call)?;
     warn(&plain_lines(&told));
     Ok((conf, rest))
 }
