@@ -1,11 +1,14 @@
 //! Keys of the wrong type, at a time at which something has to go: DEL and GC pass over them, and touch nothing more for it.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 
 use serde_json::{Value, json};
 
 use crate::lab::call::Call;
 use crate::lab::host::{Host, Pod};
+use crate::lab::snapshot::Shared;
 use crate::lab::world::Need;
 use crate::lab::{conf, lab_with};
 
@@ -124,6 +127,39 @@ fn nobody_cleans_up_in_another_place_than_the_one_that_he_cannot_read() {
             container.del().silent();
         }
         assert_eq!(leases(host), 0);
+    });
+}
+
+// ARG-10, DEL-10, GC-22
+#[test]
+fn what_is_no_pair_among_the_arguments_keeps_no_container() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let before = (host.snapshot(), pod.snapshot());
+        for (program, conf) in conf::every(host) {
+            let web = host.attach(program, conf.clone(), &pod);
+            for (args, named) in [
+                (&b"IP"[..], r#""IP""#),
+                (b"IgnoreUnknown=1;K8S_POD_NAME", r#""K8S_POD_NAME""#),
+                (b"=x;MAC=\xff\xfe", r#""=x""#),
+            ] {
+                let told = |call: Call| call.env("CNI_ARGS", OsStr::from_bytes(args)).run();
+                for removal in [web.call("DEL"), gc(host, program, &conf)] {
+                    told(web.call("ADD")).fails(4).names(&["CNI_ARGS", named]);
+                    let result = web.add().result();
+                    told(web.call_with("CHECK", &result)).fails(4).names(&["CNI_ARGS", named]);
+                    let removal = told(removal);
+                    let stderr = removal.stderr();
+                    let is_named =
+                        stderr.contains("passes over a part of CNI_ARGS") && stderr.contains(named);
+                    assert!(is_named, "{program}: {stderr}");
+                    removal.silent();
+                    before.0.same_as(&host.snapshot(), conf::LEFT_BEHIND);
+                    before.1.same_as(&pod.snapshot(), &[Shared::Link("lo")]);
+                    assert!(!is_leased(host), "{program}");
+                }
+            }
+        }
     });
 }
 

@@ -160,27 +160,43 @@ pub(crate) fn missing(names: &[&str]) -> Error {
 
 /// `CNI_ARGS`: `K=V;K2=V2`. The runtime gives the same to every plugin of a list, so unknown keys are somebody else's.
 #[derive(Clone, Debug, Default)]
-pub struct Args(Vec<(String, String)>);
+pub struct Args {
+    pairs: Vec<(String, String)>,
+    /// What stands there and is no pair, in quotes.
+    others: Vec<String>,
+}
 
 impl Args {
-    pub(crate) fn of(env: &Env) -> Result<Args> {
-        let mut pairs = Vec::new();
-        for pair in env.text("CNI_ARGS")?.unwrap_or_default().split(';').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some((key, value)) if !key.is_empty() => pairs.push((key.into(), value.into())),
-                _ => return Err(Error::new(Code::ENVIRONMENT, format!("CNI_ARGS: invalid pair {pair:?}"))),
+    /// Whether all of it is pairs, [`Args::verdict`] says.
+    pub(crate) fn of(env: &Env) -> Args {
+        let text = env.get("CNI_ARGS").map(|text| text.as_bytes()).unwrap_or_default();
+        let mut args = Args::default();
+        for pair in text.split(|byte| *byte == b';').filter(|pair| !pair.is_empty()) {
+            let read = std::str::from_utf8(pair).ok().and_then(|pair| pair.split_once('='));
+            match read.filter(|(key, _)| !key.is_empty()) {
+                Some((key, value)) => args.pairs.push((key.into(), value.into())),
+                None => args.others.push(format!("{:?}", String::from_utf8_lossy(pair))),
             }
         }
-        Ok(Args(pairs))
+        args
+    }
+
+    /// # Errors
+    /// [`Code::ENVIRONMENT`], naming what is no pair.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        match self.others.is_empty() {
+            true => Ok(()),
+            false => {
+                let text = format!("CNI_ARGS: invalid pair {}", self.others.join(", "));
+                Err(Error::new(Code::ENVIRONMENT, text))
+            }
+        }
     }
 
     /// The value of a key, which is matched exactly; the last one wins, and an empty one is absent.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(name, value)| name == key && !value.is_empty())
-            .map(|(_, value)| value.as_str())
+        let last = self.pairs.iter().rev().find(|(name, value)| name == key && !value.is_empty());
+        last.map(|(_, value)| value.as_str())
     }
 }
 
@@ -190,11 +206,20 @@ mod tests {
 
     #[test]
     fn cni_args_are_pairs_and_unknown_ones_are_somebody_elses() {
-        let args = |text: &str| Args::of(&Env::of([("CNI_ARGS", text)]));
-        let read = args("IgnoreUnknown=1;MAC=a=b;").unwrap();
+        let args = |text: &[u8]| Args::of(&Env::of([("CNI_ARGS", OsStr::from_bytes(text))]));
+        let read = args(b"IgnoreUnknown=1;MAC=a=b;");
         assert_eq!((read.get("MAC"), read.get("mac")), (Some("a=b"), None));
-        for bad in ["FOO", "=x"] {
-            assert!(args(bad).unwrap_err().msg().contains("CNI_ARGS"), "{bad}");
+        assert!(read.verdict().is_ok());
+        for (bad, named) in
+            [(&b"A=1;FOO"[..], r#""FOO""#), (b"=x;A=1;;y", r#""=x", "y""#), (b"A=1;B=\xff", "\"B=\u{fffd}\"")]
+        {
+            let read = args(bad);
+            assert_eq!(read.get("A"), Some("1"), "what is beside it is read");
+            let error = read.verdict().unwrap_err();
+            assert_eq!(
+                (error.code(), error.msg()),
+                (Code::ENVIRONMENT, format!("CNI_ARGS: invalid pair {named}"))
+            );
         }
     }
 }

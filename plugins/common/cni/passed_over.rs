@@ -1,5 +1,6 @@
-//! DEL and GC with a configuration of which some keys cannot be read: these count as not given. What ADD made has to go,
-//! whatever somebody has written into the file since; but what cannot be read makes neither of them touch anything more.
+//! DEL and GC with a configuration of which some keys, or with `CNI_ARGS` of which some pairs, cannot be read: these count as
+//! not given. What ADD made has to go, whatever somebody has written into the file since; but what cannot be read makes
+//! neither of them touch anything more.
 
 use serde::de::DeserializeOwned;
 
@@ -33,6 +34,9 @@ pub(crate) fn readable<C: DeserializeOwned>(
     let doing = || "failed to load netconf".to_owned();
     let (conf, unread) = decode_what_can_be::<C>(&call.config).doing(doing)?;
     let (mut told, mut rest) = (String::new(), Ok(()));
+    if let Err(error) = call.args.verdict() {
+        told += &format!("{verb} of network {} passes over a part of {}\n", call.network, error.msg());
+    }
     for Unread { key, error } in unread {
         told += &format!("{verb} of network {} passes over {key}: {}\n", call.network, error.msg());
         let failed = Err::<(), Error>(error).doing(doing);

@@ -110,8 +110,9 @@ impl Request {
             return Err(Error::new(Code::INCOMPATIBLE_VERSION, text).details(format!("config is \"{spec}\"")));
         }
         let path = env.get("CNI_PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
-        let call = Call { network, spec, args: Args::of(env)?, path, stdin, config, unread: Vec::new() };
+        let call = Call { network, spec, args: Args::of(env), path, stdin, config, unread: Vec::new() };
         if !matches!(verb, Verb::Del | Verb::Gc) {
+            call.args.verdict()?;
             wants_to_wait(&call.config)?;
         }
         match verb {
