@@ -97,22 +97,35 @@ pub(super) fn clean_up_after_the_killed() {
 /// None if whoever made this lives.
 fn clean_up_after(file: &Path) -> Option<Result<(), Refusal>> {
     // It says what is to be executed: nobody else's word counts.
-    let mut held = files::open_trusted(file).ok()?;
+    let held = files::open_trusted(file).ok()?;
     held.try_lock().ok()?;
+    let found = held.metadata().ok()?;
     // Its holder has just removed it: then he has not died, or somebody else was quicker than we are.
-    if held.metadata().ok()?.nlink() == 0 {
+    if found.nlink() == 0 {
         return None;
     }
     let name = Name::try_from(file.file_name()?).ok()?;
-    let text = io::read_to_string(&mut held).unwrap_or_default();
     // An earlier version gave it such a name first, and the right one before anything was made.
-    let is_unnamed = name.as_os_str().as_bytes().starts_with(b".");
-    let Some(written) = serde_json::from_str::<Written>(&text).ok().filter(|_| !is_unnamed) else {
+    if name.as_os_str().as_bytes().starts_with(b".") || found.len() == 0 {
         let _ = fs::remove_file(file);
         return None;
+    }
+    // What nobody can read today somebody may tomorrow: another version, or this one when the error has passed.
+    let written = match read(&held) {
+        Ok(written) => written,
+        Err(why) => return Some(Err(Refusal::failed(format!("Cannot read {}: {why}", file.display())))),
     };
     let (folder, plugins) =
         (Path::new(OsStr::from_bytes(&written.configurations)), OsStr::from_bytes(&written.plugins));
     let networks = Networks::remembered(folder, plugins, &written.networks, &name);
     Some(Record { name, file: file.into(), _held: held }.end(&networks))
+}
+
+fn read(held: &File) -> Result<Written, String> {
+    let why = |error: io::Error| match error.raw_os_error() {
+        Some(_) => reason(&error).to_owned(),
+        None => error.to_string(),
+    };
+    let text = files::whole(held).map_err(why)?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
