@@ -1,6 +1,7 @@
 //! Many at once, and calls that are cut off.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsRawFd;
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,8 @@ use crate::lab::attach::Attach;
 use crate::lab::host::{Host, Pod};
 use crate::lab::outcome::Outcome;
 use crate::lab::stub::Stub;
-use crate::lab::{conf, lab};
+use crate::lab::world::Need;
+use crate::lab::{conf, lab, lab_with};
 
 /// `count` containers of one network, each in its own pod.
 fn containers<'h>(host: &'h Host, program: &str, conf: &Value, count: usize) -> Vec<(Pod, Attach<'h>)> {
@@ -205,6 +207,30 @@ fn host_local_dies_with_the_plugin_that_called_it() {
             host.differs("delegate-orphan", ours, || ());
             web.del().silent();
         }
+    });
+}
+
+// the same for one that was so late that its caller had died before it could ask who that is
+#[test]
+fn host_local_leases_nothing_to_a_caller_whom_it_has_not_met() {
+    lab_with(&[Need::Ours("delegate-orphan")], |host| {
+        let pod = host.pod();
+        let before = host.snapshot();
+        let stdin = conf::leases(host).to_string();
+        let web = host.attach("host-local", conf::leases(host), &pod);
+        // The test is the parent, so to the program the one that asked is gone, or a stranger stands between them.
+        let orphan = |verb| web.call(verb).env("JACKFIELD_PARENT", i32::MAX.to_string());
+        let (answer, pipe) = std::io::pipe().unwrap();
+        let stdout = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+        let mut late = orphan("ADD").stdin_left_open(stdin).stdout_to(stdout).start();
+        drop((answer, pipe));
+        late.close_stdin();
+        let late = late.finish();
+        assert!(!late.succeeded() && late.stderr().contains("the plugin that asked has died"), "{late}");
+        before.same_as(&host.snapshot(), &[]);
+        assert_eq!(orphan("ADD").run().result()["ips"][0]["address"], "10.9.0.2/24", "a stranger is heard");
+        orphan("DEL").run().silent();
+        before.same_as(&host.snapshot(), conf::LEFT_BEHIND);
     });
 }
 
