@@ -83,13 +83,14 @@ test-root: build-all packages firewalld
 		else echo 'NOT RUN: real root is needed (sudo make test)'; fi)
 	@! grep 'skipped ([0-9]*): runtimes::' $(OUT)/test-root.log || { echo 'a runtime was not tested'; exit 1; }
 
-# Inside the older kernel all tests but those of the protocol, of files, of the command line, and of crashes (a tracer stops at every
-# system call, and an emulated machine takes too long for that); inside the newer one those that depend on what a kernel has.
+# Inside the older kernel all tests but those of the protocol, of files, of locks, of the command line, and of crashes (a tracer stops at
+# every system call, and an emulated machine takes too long for that); inside the newer one those that depend on what a kernel has.
 # JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
-PROTOCOL_TESTS := bad_bytes:: bad_input:: burst:: capability:: chain:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
+PROTOCOL_TESTS := bad_bytes:: bad_input:: burst:: capability:: chain:: concurrency:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
                   log:: pairs:: result:: status:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
-                  privilege::tools $(addprefix netns::,advice batch commands delete differences each everywhere graph list monitor others pictures processes terminal)
+                  privilege:: records:: firewall::hostile_bus \
+                  $(addprefix netns::,advice batch commands delete differences each everywhere exec graph ids list monitor others pictures privileges processes run terminal)
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::
 
