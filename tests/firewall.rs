@@ -4,6 +4,7 @@ mod firewalld;
 mod hostile_bus;
 mod input;
 mod iptables;
+mod mixed;
 mod podman;
 mod policies;
 mod release;

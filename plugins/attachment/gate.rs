@@ -6,13 +6,15 @@
 //! -A FORWARD -m mark --mark 0x1000/0x1000 -m comment --comment "jackfield firewall" -j ACCEPT
 //! ```
 //!
-//! It is the same whoever is attached, and it is the only rule that we write into tables of iptables-nft: for what that program
-//! cannot read, such as a set, it lists and restores something else. It stands behind the jumps to the chains in which
+//! It is the same whoever is attached. Into tables of iptables-nft we write nothing that this program cannot read, such as a set:
+//! it lists and restores something else. It stands behind the jumps to the chains in which
 //! administrators have rules of their own.
 //!
-//! [`legacy`] is the same for iptables-legacy, whose tables only that program can change.
+//! - [`legacy`]: the same for iptables-legacy, whose tables only that program can change;
+//! - [`stages`]: the policies of bridges, in the Go plugin's own chains where these are.
 
 pub mod legacy;
+pub mod stages;
 
 use linux::error::Result as Answer;
 use linux::nft::batch::Batch;
@@ -35,20 +37,23 @@ const COMMENT: &str = "jackfield firewall";
 
 /// The chains that come before our rule, if they come at all: an administrator writes his own rules into the second one, and
 /// into one that is called by the first.
-const BEFORE_US: [&str; 3] = ["CNI-FORWARD", "DOCKER-USER", "CNI-ISOLATION-STAGE-1"];
+const BEFORE_US: [&str; 3] = ["CNI-FORWARD", "DOCKER-USER", stages::STAGES[0]];
 
 /// The bit as a mark.
 pub fn bits(mark_bit: u8) -> u32 {
     1_u32.checked_shl(mark_bit.into()).unwrap_or_default()
 }
 
-/// Puts the rule where packets of these families could be dropped, if it is not there. One with another mark goes.
+/// Puts the rule where packets of these families could be dropped, if it is not there. One with another mark goes. Returns the
+/// tables in which the Go plugin keeps bridges apart.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn lay(nft: &Nft, batch: &mut Batch, mark_bit: u8, families: &[Family]) -> Answer<()> {
+pub fn lay(nft: &Nft, batch: &mut Batch, mark_bit: u8, families: &[Family]) -> Answer<Vec<Table<'static>>> {
+    let mut staged = Vec::new();
     for table in tables(families) {
         let Some(found) = Found::look(nft, table, mark_bit)? else { continue };
+        staged.extend(found.is_staged.then_some(table));
         for handle in &found.wrong {
             batch.delete_rule(table, FORWARD, *handle);
         }
@@ -60,7 +65,20 @@ pub fn lay(nft: &Nft, batch: &mut Batch, mark_bit: u8, families: &[Family]) -> A
             None => batch.insert_rule(table, FORWARD, &rule(mark_bit)),
         }
     }
-    Ok(())
+    Ok(staged)
+}
+
+/// The tables of these families in which the Go plugin keeps bridges apart.
+///
+/// # Errors
+/// What the kernel says.
+pub fn staged(nft: &Nft, families: &[Family]) -> Answer<Vec<Table<'static>>> {
+    let mut staged = Vec::new();
+    for table in tables(families) {
+        let leads = |found: &FoundRule| leads_to(&found.rule) == Some(stages::STAGES[0]);
+        staged.extend(nft.rules(table, FORWARD)?.iter().any(leads).then_some(table));
+    }
+    Ok(staged)
 }
 
 /// The first table in which packets of these families could be dropped that have the mark.
@@ -109,6 +127,8 @@ fn tables(families: &[Family]) -> impl Iterator<Item = Table<'static>> {
 struct Found {
     can_drop: bool,
     is_right: bool,
+    /// The Go plugin keeps bridges apart.
+    is_staged: bool,
     /// Rules of ours that are not as they should be.
     wrong: Vec<u64>,
     /// The rule behind which ours belongs.
@@ -126,7 +146,9 @@ impl Found {
                 true => found.wrong.push(handle),
                 false => {
                     found.can_drop = true;
-                    if leads_to(&rule).is_some_and(|chain| BEFORE_US.contains(&chain)) {
+                    let to = leads_to(&rule);
+                    found.is_staged |= to == Some(stages::STAGES[0]);
+                    if to.is_some_and(|chain| BEFORE_US.contains(&chain)) {
                         found.behind = Some(handle);
                     }
                 }
@@ -149,10 +171,15 @@ fn leads_to(rule: &Rule) -> Option<&str> {
     })
 }
 
-/// Our comment is where `nft` has comments; where iptables-nft has restored the rule it has become a match.
 fn is_ours(rule: &Rule) -> bool {
     let accepts = rule.expressions.last() == Some(&Expression::Decide(Verdict::Accept));
-    accepts && (rule.comment.as_deref() == Some(COMMENT) || rule.expressions.iter().any(is_our_comment))
+    accepts && comment_of(rule).as_deref() == Some(COMMENT)
+}
+
+/// Our comment is where `nft` has comments; where iptables-nft has restored the rule it has become a match.
+fn comment_of(rule: &Rule) -> Option<String> {
+    let matched = || rule.expressions.iter().find_map(comment_in);
+    rule.comment.clone().or_else(|| matched().map(|text| String::from_utf8_lossy(text).into_owned()))
 }
 
 fn is_right(rule: &Rule, mark_bit: u8) -> bool {
@@ -161,8 +188,17 @@ fn is_right(rule: &Rule, mark_bit: u8) -> bool {
 }
 
 fn is_our_comment(step: &Expression) -> bool {
-    let Expression::Match { name, settings, .. } = step else { return false };
-    name == "comment" && settings.split(|byte| *byte == 0).next() == Some(COMMENT.as_bytes())
+    comment_in(step) == Some(COMMENT.as_bytes())
+}
+
+/// 256 bytes, of which a NUL ends the text (`xt_comment_info`).
+fn comment_in(step: &Expression) -> Option<&[u8]> {
+    match step {
+        Expression::Match { name, settings, .. } if name == "comment" => {
+            settings.split(|byte| *byte == 0).next()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

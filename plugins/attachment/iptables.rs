@@ -131,6 +131,12 @@ impl Iptables {
     }
 }
 
+/// Some names of links mean something else to iptables: a `+` at the end any link that begins so, a `!` at the beginning every
+/// other one.
+pub fn can_name(link: &str) -> bool {
+    !(link.starts_with(['-', '!']) || link.ends_with('+') || link.contains(['\'', '\\']))
+}
+
 /// Keeps all others of ours from changing anything by iptables, until it is dropped. It is a lock of our own: that of xtables is
 /// taken by the program itself.
 fn alone() -> Result<File> {

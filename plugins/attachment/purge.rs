@@ -51,6 +51,8 @@ pub fn purge(rehearse: bool, mut tell: impl FnMut(&str)) -> Result<()> {
                 let goes = gone.iter().any(|line| *line == format!("table {table}"));
                 let ended = faults.note(forbid_loopback(&nft, goes, rehearse)).unwrap_or_default();
                 ended.iter().for_each(|line| tell(line));
+                let left = faults.note(leave_the_stages(&nft, &gone, rehearse)).unwrap_or_default();
+                left.iter().for_each(|line| tell(line));
                 let shut = faults.note(shut_the_gate(&nft, goes, rehearse)).unwrap_or_default();
                 shut.iter().for_each(|line| tell(line));
             }
@@ -99,6 +101,26 @@ fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
     if if rehearse { gate::legacy::is_there()? } else { gate::legacy::remove(is_back)? } {
         lines.push("rule of chain FORWARD of iptables-legacy".into());
     }
+    Ok(lines)
+}
+
+/// A bridge is in the Go plugin's list as long as the chain of a policy of ours is there.
+fn leave_the_stages(nft: &Nft, gone: &[String], rehearse: bool) -> Result<Vec<String>> {
+    let goes = |chain: &str| {
+        let lines =
+            [format!("table {}", ruleset::TABLE), format!("chain {chain} of table {}", ruleset::TABLE)];
+        gone.iter().any(|line| lines.contains(line))
+    };
+    let mut lines = Vec::new();
+    let settled = nft.settle(|| {
+        let mut batch = Batch::new();
+        let there: Vec<String> =
+            nft.chains(ruleset::TABLE)?.into_iter().map(|found| found.chain.name).collect();
+        let is_gone = |chain: &str| goes(chain) || !there.iter().any(|name| name == chain);
+        lines = gate::stages::leave(nft, &mut batch, is_gone)?;
+        Ok(if rehearse { Batch::new() } else { batch })
+    });
+    settled.doing(|| "take bridges out of the Go plugin's list".into())?;
     Ok(lines)
 }
 

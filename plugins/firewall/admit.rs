@@ -10,6 +10,7 @@ use linux::nft::batch::Batch;
 use linux::nft::object::{Chain, Element, Rule, Table};
 use linux::nft::{Family, Nft, phrase};
 
+use crate::attachment::gate::stages::{self, Apart};
 use crate::attachment::gate::{self, MARK_BIT};
 use crate::attachment::ruleset::{self, Repair, TABLE, TABLE_COMMENT, is_of};
 use crate::firewall::layout::{self, FORWARD, FRAMES, ISOLATED, START};
@@ -59,7 +60,11 @@ pub fn ensure(nft: &Nft, attachment: &Attachment, plan: &Plan, wanted: Option<u8
         going.remove(layout::chain_of(&plan.policy).name.as_str());
         let going: Vec<&str> = going.into_iter().collect();
         lay(nft, &mut batch, &plan.policy, &going, bit)?;
-        gate::lay(nft, &mut batch, bit, &families(&plan.addresses))?;
+        let staged = gate::lay(nft, &mut batch, bit, &families(&plan.addresses))?;
+        if !staged.is_empty() {
+            let policies = in_force(nft, Some(&plan.policy), &going)?;
+            stages::lay(nft, &mut batch, &staged, &policies)?;
+        }
         if !plan.ports.is_empty() {
             lay_apart(nft, &mut batch)?;
         }
@@ -69,6 +74,40 @@ pub fn ensure(nft: &Nft, attachment: &Attachment, plan: &Plan, wanted: Option<u8
     });
     settled.doing(doing)?;
     Ok(made)
+}
+
+/// The policies of bridges: this one, and those of others that are not `going`.
+fn in_force(nft: &Nft, own: Option<&Policy>, going: &[&str]) -> Answer<Vec<Apart>> {
+    let there = nft.chains(TABLE)?.into_iter().map(|found| found.chain);
+    let mut chains: Vec<Chain> = there.filter(|chain| layout::is_of_a_policy(&chain.name)).collect();
+    chains.retain(|chain| !going.contains(&chain.name.as_str()));
+    if let Some(own) = own.map(layout::chain_of)
+        && !chains.iter().any(|chain| chain.name == own.name)
+    {
+        chains.push(own);
+    }
+    let apart = |chain: &Chain| {
+        let bridge = layout::bridge_of(chain)?.to_owned();
+        Some(Apart { chain: chain.name.clone(), bridge })
+    };
+    Ok(chains.iter().filter_map(apart).collect())
+}
+
+/// Has the Go plugin's chains know the bridges that we keep apart, where somebody has made these chains since: our iptables
+/// backend, for one.
+///
+/// # Errors
+/// What the kernel says; then nothing was changed.
+pub fn tell_stages(nft: &Nft, families: &[Family]) -> Result<()> {
+    let settled = nft.settle(|| {
+        let mut batch = Batch::new();
+        let policies = in_force(nft, None, &[])?;
+        if !policies.is_empty() {
+            stages::lay(nft, &mut batch, &gate::staged(nft, families)?, &policies)?;
+        }
+        Ok(batch)
+    });
+    settled.doing(|| "failed to keep the bridges of both backends apart".into())
 }
 
 /// The families of these addresses.
@@ -233,6 +272,13 @@ fn missing(nft: &Nft, attachment: &Attachment, plan: &Plan, wanted: Option<u8>) 
         let element = layout::port(attachment, port);
         if let Some(what) = missing_element(nft, FRAMES, ISOLATED, &element, attachment)? {
             return Ok(Some(format!("{port} {what}")));
+        }
+    }
+    if let Some(bridge) = plan.policy.bridge() {
+        let policy = Apart { chain: layout::chain_of(&plan.policy).name, bridge: bridge.to_owned() };
+        let staged = gate::staged(nft, &families(&plan.addresses))?;
+        if let Some(what) = stages::missing(nft, &staged, &[policy])? {
+            return Ok(Some(what));
         }
     }
     gate::missing(nft, bit, &families(&plan.addresses))

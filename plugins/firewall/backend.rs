@@ -11,7 +11,7 @@ use linux::nft::Nft;
 
 use crate::attachment::allowed::{Allowed, Backend};
 use crate::attachment::firewalld::Firewalld;
-use crate::attachment::gate;
+use crate::attachment::{gate, ruleset};
 use crate::firewall::conf::{Choice, Conf, IngressPolicy, Named};
 use crate::firewall::plan::{Plan, Policy};
 use crate::firewall::{admit, iptables, open, release};
@@ -98,7 +98,13 @@ impl Keeper {
                 let new = Allowed { addresses, ports: Vec::new(), by };
                 // One family may be written when the other one fails.
                 trail.undo(move || new.end(&owner));
-                trail.step(|| iptables::ensure(plan, &conf.admin_chain))
+                trail.step(|| iptables::ensure(plan, &conf.admin_chain))?;
+                match (&plan.policy, ruleset::open_if_any()?) {
+                    (Policy::Open, _) | (_, None) => Ok(()),
+                    (_, Some(nft)) => {
+                        trail.step(|| admit::tell_stages(&nft, &admit::families(&plan.addresses)))
+                    }
+                }
             }
             Keeper::Firewalld(firewalld, nft) => {
                 if let Some(nft) = nft {

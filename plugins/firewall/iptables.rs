@@ -19,13 +19,13 @@ use std::net::IpAddr;
 
 use cni::error::{Error, OrFail, Result};
 
+use crate::attachment::gate::stages::STAGES;
 use crate::attachment::inherited;
-use crate::attachment::iptables::Iptables;
+use crate::attachment::iptables::{Iptables, can_name};
 use crate::firewall::plan::{Plan, Policy};
 
 const TABLE: &str = "filter";
 const RULES: &str = "CNI firewall plugin rules";
-const STAGES: [&str; 2] = ["CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"];
 
 fn find(v4: bool) -> Result<Iptables> {
     Iptables::find(
@@ -137,13 +137,10 @@ pub fn locate(plan: &Plan) -> Result<()> {
     families(plan).try_for_each(|v4| find(v4).map(drop))
 }
 
-/// Some names of links mean something else to iptables: a `+` at the end any link that begins so, a `!` at the beginning every
-/// other one.
 fn speakable(bridge: &str) -> Result<()> {
-    let means_more = bridge.starts_with(['-', '!']) || bridge.ends_with('+') || bridge.contains(['\'', '\\']);
-    match means_more {
-        false => Ok(()),
-        true => Err(Error::config(format!("iptables has no word for the bridge {bridge:?}"))
+    match can_name(bridge) {
+        true => Ok(()),
+        false => Err(Error::config(format!("iptables has no word for the bridge {bridge:?}"))
             .details("backend \"nftables\" has")),
     }
 }

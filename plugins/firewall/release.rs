@@ -13,7 +13,7 @@ use linux::nft::datatype::Part;
 use linux::nft::look::Glance;
 use linux::nft::object::{Chain, Element};
 
-use crate::attachment::gate;
+use crate::attachment::gate::{self, stages};
 use crate::attachment::mark::Mark;
 use crate::attachment::ruleset::{self, TABLE, is_of, mark};
 use crate::firewall::admit::know;
@@ -130,6 +130,11 @@ fn release(nft: &Nft, batch: &mut Batch, leaving: &[(&'static str, Element)]) ->
     if is_last {
         gate::remove(nft, batch)?;
     }
+    let of_bridges: Vec<&Chain> = chains.iter().filter(|chain| layout::bridge_of(chain).is_some()).collect();
+    let ended = |name: &str| gone.contains(&name) && of_bridges.iter().any(|chain| chain.name == name);
+    if of_bridges.iter().any(|chain| ended(&chain.name)) {
+        stages::leave(nft, batch, ended)?;
+    }
     Ok(is_last)
 }
 
@@ -145,6 +150,9 @@ pub fn end_policies(nft: &Nft, batch: &mut Batch, going: &[&str], known: Option<
             forget(nft, batch, &found.chain, going)?;
         }
         batch.delete_chain(TABLE, name);
+    }
+    if going.iter().any(|name| *name != layout::chain_of(&Policy::Open).name) {
+        stages::leave(nft, batch, |chain| going.contains(&chain))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::lab::{conf, lab_with};
 /// Where Debian installs the Go plugins.
 const THEIRS: &str = "/usr/lib/cni";
 
-fn in_a_world_of_both(test: &str, needs: &[Need], work: impl FnOnce(&Host)) {
+pub fn in_a_world_of_both(test: &str, needs: &[Need], work: impl FnOnce(&Host)) {
     if std::path::Path::new(THEIRS).join("firewall").exists() {
         lab_with(&[OURS, needs].concat(), work);
     } else {
@@ -26,13 +26,13 @@ fn at(conf: &Value) -> Value {
     conf::with(conf, "/cniVersion", json!("1.0.0"))
 }
 
-fn go(verb: &str, web: &Container<'_>, by: Iptables) -> Call {
+pub fn go(verb: &str, web: &Container<'_>, by: Iptables) -> Call {
     let conf = conf::with(&at(web.wall.configuration()), "/prevResult", at(&web.result));
     let call = Call::new(format!("{THEIRS}/firewall").into(), verb, &conf, THEIRS.as_ref());
     call.netns(web.pod.path()).container(web.pod.name()).env("PATH", by.path())
 }
 
-fn ours(verb: &str, web: &Container<'_>, by: Iptables) -> Call {
+pub fn ours(verb: &str, web: &Container<'_>, by: Iptables) -> Call {
     web.wall.conf(at(web.wall.configuration())).call_with(verb, &at(&web.result)).env("PATH", by.path())
 }
 
