@@ -2,6 +2,7 @@
 //! one that cannot be read is not one that is not there.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 
 use serde_json::{Value, json};
 
@@ -27,9 +28,9 @@ fn killed_at_each(call: &Call, mut look: impl FnMut(&str)) {
         for number in 1.. {
             let inject = format!("inject={step}:signal=KILL:when={number}");
             let call = call.clone().under(&["strace", "-qq", "-o", "/dev/null", "-e", &inject]);
-            let has_ended = call.run().succeeded();
+            let was_killed = call.run().status().signal().is_some();
             look(&format!("{step} {number}"));
-            if has_ended {
+            if !was_killed {
                 break;
             }
             times += 1;
@@ -83,6 +84,108 @@ fn a_repeated_add_of_portmap_that_is_killed_can_still_be_repeated_by_restore() {
         assert_eq!(left(host, "next"), "");
         web.del();
         assert!(!host.sh("nft list ruleset").contains("jackfield"));
+    });
+}
+
+/// Somebody has flushed all rules, and has them made again: each of two has his own port.
+fn each_has_his_own_again(host: &Host, [web, mail]: &[portmap::Container<'_>; 2], when: &str) {
+    host.sh("nft flush ruleset");
+    let restore = Call::of(host.program("cnitool"), &["restore"]).env("CNI_PATH", host.bin()).run();
+    assert!(restore.succeeded(), "{when}: {restore}");
+    for (container, number) in [(web, 7000), (mail, 7001)] {
+        let outcome = container.check(&[port("tcp", number)]);
+        assert!(outcome.succeeded(), "{when}: {outcome}");
+    }
+}
+
+/// Each with his port.
+fn web_and_mail<'h>(host: &'h Host, backend: &str) -> [portmap::Container<'h>; 2] {
+    [("web", 7000), ("mail", 7001)].map(|(name, number)| {
+        let container = portmap::Container::new(host, name).with("/backend", json!(backend));
+        container.publishes(&[port("tcp", number)]);
+        container
+    })
+}
+
+#[test]
+fn what_a_refused_add_has_wanted_is_in_no_record_and_not_made_again() {
+    lab_with(OURS, |host| {
+        for backend in ["nftables", "iptables"] {
+            let both = web_and_mail(host, backend);
+            let [web, _] = &both;
+            let text = || fs::read_to_string(record(host, "portmap", "web")).unwrap();
+            let before = text();
+            web.publish(&[port("tcp", 7001)]).fails(999).names(&["7001/tcp is taken"]);
+            assert_eq!(text(), before);
+            each_has_his_own_again(host, &both, backend);
+            assert_eq!(text(), before, "made again by the same call");
+            // This one has made all when nobody hears of it.
+            let more = web.wanting(&[port("tcp", 7000), port("udp", 7002)]);
+            let unheard = more.call_with("ADD", &web.result).stdout_to("/dev/full").run();
+            assert!(!unheard.succeeded(), "{unheard}");
+            assert_eq!(text(), before);
+            each_has_his_own_again(host, &both, backend);
+            assert!(!host.sh("nft list ruleset").contains("7002"));
+            // One that is not refused is the one that counts.
+            web.publishes(&[port("tcp", 7000), port("udp", 7002)]);
+            host.sh("nft flush ruleset");
+            each_has_his_own_again(host, &both, backend);
+            assert!(host.sh("nft list ruleset").contains("7002"));
+            assert_eq!(left(host, "next"), "");
+            both.iter().for_each(|it| {
+                it.del();
+                it.pod.delete();
+            });
+            assert_eq!(left(host, "portmap"), "");
+        }
+    });
+}
+
+#[test]
+fn what_an_add_has_wanted_that_was_killed_is_not_made_again() {
+    lab_with(OURS, |host| {
+        for backend in ["nftables", "iptables"] {
+            let both = web_and_mail(host, backend);
+            let refused = both[0].wanting(&[port("tcp", 7001)]).call_with("ADD", &both[0].result);
+            killed_at_each(&refused, |step| {
+                each_has_his_own_again(host, &both, &format!("{backend} {step}"));
+            });
+            // The first one of a container that has nothing yet.
+            both[0].ports.del().silent();
+            killed_at_each(&refused, |step| {
+                host.sh("nft flush ruleset");
+                let restore =
+                    Call::of(host.program("cnitool"), &["restore"]).env("CNI_PATH", host.bin()).run();
+                assert!(restore.succeeded(), "{backend} {step}: {restore}");
+                both[1].check(&[port("tcp", 7001)]).silent();
+                both[0].ports.del().silent();
+            });
+            both.iter().for_each(|it| {
+                it.del();
+                it.pod.delete();
+            });
+            assert_eq!(left(host, "portmap"), "");
+        }
+    });
+}
+
+#[test]
+fn a_repeated_add_of_firewall_that_fails_leaves_the_record_as_it_was() {
+    lab_with(OURS, |host| {
+        let web = firewall::Container::new(host, "web").admitted();
+        let text = || fs::read_to_string(record(host, "firewall", "web")).unwrap();
+        let before = text();
+        host.sh("mkdir /run/lab/odd; printf '#!/bin/sh\necho no >&2; exit 3\n' > /run/lab/odd/iptables
+            cd /run/lab/odd; chmod 755 iptables
+            for i in ip6tables iptables-restore ip6tables-restore; do ln iptables $i; done");
+        let conf = conf::with(web.wall.configuration(), "/backend", json!("iptables"));
+        let other =
+            web.wall.conf(conf).call_with("ADD", &web.result).env("PATH", "/run/lab/odd:/usr/bin:/bin");
+        other.run().fails(999).names(&["failed to let packets"]);
+        assert_eq!(text(), before);
+        web.check().silent();
+        web.del();
+        assert_eq!(left(host, "firewall"), "");
     });
 }
 

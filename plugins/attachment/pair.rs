@@ -22,9 +22,9 @@ use crate::attachment::container_end::ContainerEnd;
 use crate::attachment::host_end::{open_netns, refuse_second};
 use crate::attachment::lease::Lease;
 use crate::attachment::mark::{self, Mark};
+use crate::attachment::record::Written;
 use crate::attachment::record::claim::Claim;
 use crate::attachment::record::lines::Lines;
-use crate::attachment::record::{self, Written};
 
 /// How long a pair may take to come up: the Go plugin's whole patience.
 pub const PATIENCE: Duration = Duration::from_millis(2550);
@@ -92,21 +92,15 @@ impl<'a> Sides<'a> {
     /// Another one was faster; what the file system says.
     pub fn claim(&self, trail: &mut Trail) -> Result<Claim> {
         let _step = log::step("record");
-        let (plugin, attachment) = (self.plugin, self.attachment.clone());
         let claim = trail.step(|| {
-            Claim::make(plugin, &attachment, |older: Option<Written<IgnoredAny>>| {
+            Claim::make(self.plugin, self.attachment, |older: Option<Written<IgnoredAny>>| {
                 // Another ADD may have ended between our first look and our claim: the record then is the living one's, and stays.
                 older.map_or(Ok(()), |_| refuse_second(&self.host, &self.container, self.attachment))?;
                 Ok(Lines::default())
             })
         })?;
         // Until all is answered, or undone, nobody else gets at what this ADD makes.
-        let held = claim.held();
-        trail.undo(move || {
-            let removed = record::remove(plugin, &attachment);
-            drop(held);
-            removed
-        });
+        trail.forget(claim.taking_back(|_: &IgnoredAny| false));
         Ok(claim)
     }
 

@@ -12,8 +12,9 @@ pub mod again;
 pub mod leftover;
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Gc, Owner};
@@ -78,13 +79,7 @@ pub struct Masqueraded {
 /// # Errors
 /// What the file system says.
 pub fn remove(plugin: &str, attachment: &Attachment) -> Result<()> {
-    let record = place(plugin, attachment);
-    [next(&record), record].into_iter().try_for_each(|file| match fs::remove_file(&file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove the attachment's record {}", file.display()))
-        }
-        _ => Ok(()),
-    })
+    whole::remove(&place(plugin, attachment)).doing(|| "remove the attachment's record".into())
 }
 
 /// Whether there is a record of the attachment, or what looks like one.
@@ -169,18 +164,27 @@ pub fn written<T: DeserializeOwned>(plugin: &str, owner: &Owner) -> Result<Optio
     })
 }
 
-/// Adds a line to the record of somebody else, which is there.
+/// Adds lines to a record, which is there: one's own, or somebody else's.
 ///
 /// # Errors
 /// What the file system says.
-pub fn append<T: Serialize>(plugin: &str, owner: &Owner, what: &T) -> Result<()> {
+pub fn append<T: Serialize>(plugin: &str, owner: &Owner, what: &[T]) -> Result<()> {
     let place = place_of(plugin, owner);
     let doing = || format!("add a line to the record {}", place.display());
-    let line = lines::line(what).doing(doing)?;
-    // One write is one line, whoever else writes.
-    files::open_own(&place, File::options().append(true))
-        .and_then(|mut file| file.write_all(&line))
-        .doing(doing)
+    let lines = what.iter().map(lines::line).collect::<serde_json::Result<Vec<_>>>().doing(doing)?;
+    append_text(&place, &lines.concat()).doing(doing)
+}
+
+/// One write is whole lines, whoever else writes.
+fn append_text(place: &Path, lines: &[u8]) -> io::Result<()> {
+    let mut file = files::open_own(place, File::options().read(true).append(true))?;
+    let mut last = [b'\n'];
+    if let Some(end) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, end)?;
+    }
+    // Whoever died while he added one has left half of it.
+    let gap: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+    file.write_all(&[gap, lines].concat())
 }
 
 /// The records of a plugin that GC may remove: those of its network whose attachments do not live.
@@ -236,9 +240,4 @@ fn place(plugin: &str, attachment: &Attachment) -> PathBuf {
 
 fn place_of(plugin: &str, owner: &Owner) -> PathBuf {
     Path::new(FOLDER).join(format!("{owner}.{plugin}"))
-}
-
-/// Where the record is for an instant that is about to replace another. No plugin's record is called so.
-fn next(place: &Path) -> PathBuf {
-    place.with_added_extension("next")
 }

@@ -9,7 +9,7 @@ use crate::attachment::allowed::{Allowed, Backend, Claimed, Line, PLUGIN};
 use crate::attachment::life::Life;
 use crate::attachment::record::claim::Claim;
 use crate::attachment::record::lines::Lines;
-use crate::attachment::{record, ruleset};
+use crate::attachment::ruleset;
 use crate::firewall::backend::Keeper;
 use crate::firewall::conf::{Conf, Raw};
 use crate::firewall::plan::plan;
@@ -34,15 +34,16 @@ pub fn add(add: &Add, raw: Raw) -> Result<Attached> {
     let life = Life::of(&host, add)?;
     attach(|trail| {
         let own = keeper.claims(&conf, &plan);
-        let older = write_down(trail, add, &own, life)?;
+        let (claim, older) = write_down(trail, add, &own, life)?;
         keeper.ensure(trail, &add.attachment, &conf, &plan, &older)?;
+        trail.step(|| claim.finish(add))?;
         trail.step(|| leave_what_is_not_wanted_any_more(&add.attachment, &own, &older))?;
         Ok(prev)
     })
 }
 
 /// The record comes first. A second ADD keeps in mind what the first one has claimed.
-fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Result<Vec<Allowed>> {
+fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Result<(Claim, Vec<Allowed>)> {
     let attachment = &add.attachment;
     let mut before = Claimed::NoRecord;
     let claim = trail.step(|| {
@@ -55,18 +56,12 @@ fn write_down(trail: &mut Trail, add: &Add, own: &[Allowed], life: Life) -> Resu
             if matches!(before, Claimed::More(_)) {
                 lines.torn();
             }
-            lines.call(add)?;
             Ok(lines)
         })
     })?;
     // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, is_first, whose) = (claim.held(), before == Claimed::NoRecord, attachment.clone());
-    trail.undo(move || {
-        let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
-        drop(held);
-        removed
-    });
-    Ok(before.these().to_vec())
+    trail.forget(claim.taking_back(|_: &Line| false));
+    Ok((claim, before.these().to_vec()))
 }
 
 /// What earlier ADDs have claimed, and this one has not: other addresses, or by another backend.

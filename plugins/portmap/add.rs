@@ -105,33 +105,25 @@ pub fn write_down(
     add: &Add,
     life: Life,
     lines: impl Fn(&[Line]) -> Vec<Line>,
-) -> Result<Vec<Line>> {
+) -> Result<(Claim, Vec<Line>)> {
     let _step = log::step("record");
-    let attachment = &add.attachment;
-    let (mut older, mut is_first) = (Vec::new(), true);
+    let mut older = Vec::new();
     let claim = trail.step(|| {
-        Claim::make(PLUGIN, attachment, |before: Option<Written<Line>>| {
+        Claim::make(PLUGIN, &add.attachment, |before: Option<Written<Line>>| {
             let mut text = Lines::default();
             text.life(&life)?;
-            is_first = before.is_none();
             let is_torn = before.as_ref().is_some_and(|before| before.is_torn);
             older = before.map(|before| before.lines).unwrap_or_default();
             lines(&older).iter().try_for_each(|line| text.own(line))?;
             if is_torn {
                 text.torn();
             }
-            text.call(add)?;
             Ok(text)
         })
     })?;
-    // Until all is answered, or undone, nobody else gets at what this ADD makes.
-    let (held, whose) = (claim.held(), attachment.clone());
-    trail.undo(move || {
-        let removed = if is_first { record::remove(PLUGIN, &whose) } else { Ok(()) };
-        drop(held);
-        removed
-    });
-    Ok(older)
+    // Until all is answered, or undone, nobody else gets at what this ADD makes; but others may want to inherit from it.
+    trail.forget(claim.taking_back(|line| matches!(line, Line::Heir(_))));
+    Ok((claim, older))
 }
 
 struct Publishing<'a> {
@@ -144,7 +136,7 @@ struct Publishing<'a> {
 
 impl Publishing<'_> {
     fn publish(&self, trail: &mut Trail, life: Life, prev: Success) -> Result<Success> {
-        let older = self.write_down(trail, life)?;
+        let (claim, older) = self.write_down(trail, life)?;
         let claims = holder::claims(&older);
         let beside_others = trail.step(published::beside_others)?;
         let keys = self.plan.keys();
@@ -162,7 +154,7 @@ impl Publishing<'_> {
             self.take_back_if_it_fails(trail, &made);
             for sibling in &made.siblings {
                 let heir = Line::Heir(self.add.attachment.owner().to_string());
-                trail.step(|| record::append(PLUGIN, sibling, &heir))?;
+                trail.step(|| record::append(PLUGIN, sibling, &[heir]))?;
             }
             new.extend(made.ports);
         }
@@ -172,17 +164,19 @@ impl Publishing<'_> {
             trail.step(|| loopback::allow(link))?;
         }
         trail.step(|| flows::begin_anew(self.host, &new))?;
+        trail.step(|| claim.finish(self.add))?;
         trail.step(|| self.leave_what_is_not_wanted_any_more(claims))?;
-        if let Some(published) = holder::published(&older) {
+        let published = holder::published(&older);
+        if !published.is_empty() {
             let owner = self.add.attachment.owner();
-            trail.step(|| iptables::end(Some(&self.nft), &self.add.attachment, Some(published)))?;
-            trail.step(|| record::append(PLUGIN, &owner, &Line::Published(None)))?;
+            trail.step(|| iptables::end(Some(&self.nft), &self.add.attachment, &published))?;
+            trail.step(|| record::append(PLUGIN, &owner, &[Line::Published(None)]))?;
         }
         Ok(prev)
     }
 
     /// A second ADD keeps in mind what the first one has claimed.
-    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
+    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<(Claim, Vec<Line>)> {
         write_down(trail, self.add, life, |older| {
             let mut all = claims(self.plan);
             if let Some(older) = holder::claims(older) {

@@ -28,7 +28,7 @@ use crate::portmap::{PLUGIN, iptables, loopback, open};
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw)?;
     let written = record::written::<Line>(PLUGIN, &check.attachment.owner())?;
-    let is_by_iptables = written.is_some_and(|written| holder::published(&written.lines).is_some());
+    let is_by_iptables = written.is_some_and(|written| !holder::published(&written.lines).is_empty());
     match &conf.by {
         By::Iptables(words) => iptables::check(check, &conf, words),
         By::Either if is_by_iptables => iptables::check(check, &conf, &Words::default()),

@@ -30,10 +30,10 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let is_unknown = read.is_none();
     let written: Option<Written<Line>> = read.flatten();
     let _turn = written.as_ref().and_then(|_| faults.note(again::turn_to_end()));
-    let published = written.as_ref().and_then(|written| holder::published(&written.lines));
+    let published = written.as_ref().map(|written| holder::published(&written.lines)).unwrap_or_default();
     let nft = faults.note(ruleset::open_if_any()).flatten();
-    if published.is_some() || published::has(&owner) {
-        faults.note(iptables::end(nft.as_ref(), attachment, published));
+    if !published.is_empty() || published::has(&owner) {
+        faults.note(iptables::end(nft.as_ref(), attachment, &published));
     }
     if let Some(nft) = nft {
         let known = if is_unknown { Ok(None) } else { known(&nft, del, raw, written.as_ref()) };
@@ -105,7 +105,7 @@ fn known(
 ) -> Result<Option<(Vec<Key>, Vec<IpAddr>)>> {
     if let Some(written) = written {
         let claims = holder::claims(&written.lines).filter(|_| !written.is_torn);
-        let is_by_iptables = holder::published(&written.lines).is_some() && !written.is_torn;
+        let is_by_iptables = !holder::published(&written.lines).is_empty() && !written.is_torn;
         let nothing = is_by_iptables.then(|| (Vec::new(), Vec::new()));
         return Ok(claims.map(|claims| (claims.keys(), claims.addresses.clone())).or(nothing));
     }

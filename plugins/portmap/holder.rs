@@ -25,7 +25,8 @@ pub enum Line {
     /// The owner of another attachment of the same container that wants some of the same ports, and gets them when this one
     /// ends: podman sends the same list for every network of a container.
     Heir(String),
-    /// What the attachment is about to publish by iptables. The last such line counts, and may say that it is nothing.
+    /// What the attachment is about to publish by iptables, beside what such lines before this one say: whoever is killed may have
+    /// left the rules of either. Nothing, and theirs are gone.
     Published(Option<Published>),
 }
 
@@ -118,13 +119,17 @@ pub fn claims(lines: &[Line]) -> Option<&Claims> {
     })
 }
 
-/// What a record publishes by iptables.
-pub fn published(lines: &[Line]) -> Option<&Published> {
-    let last = lines.iter().rev().find_map(|line| match line {
-        Line::Published(published) => Some(published.as_ref()),
-        Line::Claims(_) | Line::Heir(_) => None,
-    });
-    last.flatten()
+/// What a record publishes by iptables: the last of it, unless its ADD was killed.
+pub fn published(lines: &[Line]) -> Vec<&Published> {
+    let mut all = Vec::new();
+    for line in lines {
+        match line {
+            Line::Published(Some(published)) => all.push(published),
+            Line::Published(None) => all.clear(),
+            Line::Claims(_) | Line::Heir(_) => {}
+        }
+    }
+    all
 }
 
 /// Who gets what an owner leaves, as his record says.

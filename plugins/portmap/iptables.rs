@@ -162,10 +162,11 @@ fn sharing(attachment: &Attachment) -> Result<Vec<(Attachment, Published)>> {
     let mut sharing = Vec::new();
     for owner in published::all()? {
         let Some(written) = record::written::<Line>(PLUGIN, &owner)? else { continue };
-        if let Some(published) = holder::published(&written.lines)
+        if let Some(published) = holder::published(&written.lines).last()
             && inherited::ports_chain(&written.attachment) == chain
         {
-            sharing.push((written.attachment, published.clone()));
+            let published = Published::clone(published);
+            sharing.push((written.attachment, published));
         }
     }
     Ok(sharing)
@@ -175,7 +176,7 @@ fn sharing(attachment: &Attachment) -> Result<Vec<(Attachment, Published)>> {
 ///
 /// # Errors
 /// What could not be removed, after everything was tried.
-pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: Option<&Published>) -> Result<()> {
+pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: &[&Published]) -> Result<()> {
     let _step = log::step("rules");
     let mut faults = Faults::default();
     let owner = attachment.owner();
@@ -188,8 +189,8 @@ pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: Option<&Publis
             faults.note(write(attachment));
         }
     }
-    let gone = published.map(|published| published.ports(attachment)).unwrap_or_default();
-    faults.note(flows::end(&gone));
+    let gone = published.iter().flat_map(|published| published.ports(attachment));
+    faults.note(flows::end(&gone.collect::<Vec<_>>()));
     faults.verdict()
 }
 

@@ -85,7 +85,7 @@ fn row(held: &Held) -> Option<Row> {
 fn rows_by_iptables(owner: &Owner) -> Result<Vec<Row>> {
     let Some(written) = record::written::<Line>(PLUGIN, owner)? else { return Ok(Vec::new()) };
     let whose = &written.attachment;
-    let ports = holder::published(&written.lines).map(|published| published.ports(whose));
+    let ports = holder::published(&written.lines).last().map(|published| published.ports(whose));
     let names = || [whose.network.to_string(), whose.container.to_string(), whose.ifname.to_string()];
     let rows = ports.into_iter().flatten().map(|port| row_of(port, names()));
     Ok(rows.map(|row| Row { backend: Some("iptables"), ..row }).collect())

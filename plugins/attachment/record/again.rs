@@ -1,8 +1,9 @@
 //! What it takes to make an attachment's rules again, when somebody has flushed them: the call that made them, for a plugin that
 //! comes behind others, as its ADD may be repeated.
 //!
-//! The line is the last one of a record, and whoever does not mean to repeat the call never reads it: a runtime may have named
-//! ten thousand ports in it.
+//! The line is added to a record when all is made: what an ADD wanted that was refused or killed is nobody's, and what an earlier
+//! one has made is made again as that one wanted it. Whoever does not mean to repeat the call never reads it: a runtime may have
+//! named ten thousand ports in it.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::leftover::Leftover;
-use super::lines::Lines;
+use super::lines;
 
 /// Whose turn it is: a lock on this folder.
 const TURNS: &str = "/run/jackfield/restore";
@@ -38,18 +39,22 @@ pub struct Again {
     pub stdin: Box<RawValue>,
 }
 
-impl Lines {
-    /// The call itself, which is the last line.
-    ///
-    /// # Errors
-    /// It cannot be written as JSON.
-    pub fn call(&mut self, add: &Add) -> Result<()> {
-        let doing = || "write the call into the attachment's record".to_string();
-        // White space between its words may be a line's end.
-        let stdin = serde_json::to_string(&add.call.config).doing(doing)?;
-        let stdin = RawValue::from_string(stdin).doing(doing)?;
-        self.own(&Line { again: Again { netns: add.netns.clone(), stdin } })
-    }
+/// The line of a call.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub(super) fn line(add: &Add) -> Result<Vec<u8>> {
+    let doing = || "write the call into the attachment's record".to_string();
+    // White space between its words may be a line's end.
+    let stdin = serde_json::to_string(&add.call.config).doing(doing)?;
+    let stdin = RawValue::from_string(stdin).doing(doing)?;
+    lines::line(&Line { again: Again { netns: add.netns.clone(), stdin } }).doing(doing)
+}
+
+/// The line of the last call that made all it wanted, in the text of a record. A torn one is that of a call which did not.
+pub(super) fn line_of(text: &[u8]) -> Option<&[u8]> {
+    let mut calls = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.starts_with(START));
+    calls.rfind(|line| line.ends_with(b"\n") && lines::is_whole(line))
 }
 
 impl Leftover {
@@ -61,16 +66,15 @@ impl Leftover {
         words.next().is_none().then_some(plugin)
     }
 
-    /// The call that made the rules, if it is written down.
+    /// The call that made the rules, if one has made them all.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn again(&self) -> Result<Option<Again>> {
         let doing = || format!("read the call in {}", self.file.display());
         let text = files::read(&self.file).doing(doing)?;
-        let line = text.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(START));
         let read = |line| serde_json::from_slice(line).map(|line: Line| line.again).doing(doing);
-        line.map(read).transpose()
+        line_of(&text).map(read).transpose()
     }
 }
 

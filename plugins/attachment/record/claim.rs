@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use cni::call::Attachment;
+use cni::call::{Add, Attachment};
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 use ipnetwork::IpNetwork;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::leftover::is_held;
 use super::lines::{self, Lines, Note, SpoofChecked, Whose};
-use super::{FOLDER, Masqueraded, PLUGINS, Written, next, place};
+use super::{FOLDER, Masqueraded, PLUGINS, Written, again, append_text, place};
 use crate::attachment::masquerade::Backend;
 use crate::attachment::whole;
 
@@ -26,13 +26,19 @@ use crate::attachment::whole;
 pub struct Claim {
     /// The record, and the lock on it.
     file: Rc<File>,
+    place: PathBuf,
+    /// What the record says that had the place before.
+    older: Option<Vec<u8>>,
+    /// How much of this one was written at first, in bytes. What follows was added.
+    length: usize,
 }
 
 impl Claim {
     /// Writes the record and keeps everybody else from it.
     ///
     /// `say` tells what it is to say, and is asked again where another record has the place: with what that one says, and
-    /// while nobody else can get at it. Whoever refuses then leaves it as it was.
+    /// while nobody else can get at it. Whoever refuses then leaves it as it was. The call by which an earlier ADD made its
+    /// rules stays the one that makes them again, until this one is [`finish`](Claim::finish)ed.
     ///
     /// # Errors
     /// Another ADD of the same attachment is under way; those of `say`; what the file system says: without a record nothing
@@ -47,16 +53,57 @@ impl Claim {
         let doing = || format!("write the attachment's record {}", place.display());
         let whose = lines::line(&Whose::of(attachment)?).doing(doing)?;
         let file = locked(Path::new(FOLDER)).doing(doing)?;
+        let (mut before, mut length) = (None, 0);
         put_in_place(&file, &place, attachment, |older| {
-            let older = older.map(|older| lines::written(&older, &place, attachment)).transpose()?;
-            Ok([&whose[..], say(older)?.text()].concat())
+            let written =
+                older.as_deref().map(|older| lines::written(older, &place, attachment)).transpose()?;
+            let again = older.as_deref().and_then(again::line_of).unwrap_or_default();
+            let text = [&whose[..], say(written)?.text(), again].concat();
+            (before, length) = (older, text.len());
+            Ok(text)
         })?;
-        Ok(Claim { file: Rc::new(file) })
+        Ok(Claim { file: Rc::new(file), place, older: before, length })
     }
 
-    /// The lock once more: it goes when both have gone.
-    pub fn held(&self) -> Rc<File> {
-        self.file.clone()
+    /// Everything is made: from now on it is this call that makes it again, and no earlier one.
+    ///
+    /// # Errors
+    /// What the file system says; the attachment has been ended meanwhile.
+    pub fn finish(&self, add: &Add) -> Result<()> {
+        let line = again::line(add)?;
+        match self.older.as_deref().and_then(again::line_of) == Some(&line) {
+            true => Ok(()),
+            false => append_text(&self.place, &line)
+                .doing(|| format!("write the call into the record {}", self.place.display())),
+        }
+    }
+
+    /// Takes the claim back: the record goes, or says again what an earlier ADD wrote, and those lines that others have added
+    /// meanwhile for which `stays` answers. Until then nobody else gets at what this ADD makes.
+    pub fn taking_back<T>(&self, stays: fn(&T) -> bool) -> impl FnOnce() -> Result<()> + use<T>
+    where
+        T: DeserializeOwned + 'static,
+    {
+        let Claim { file, place, older, length } = self;
+        let (held, place, older, length) = (file.clone(), place.clone(), older.clone(), *length);
+        move || {
+            if !has_place(&held, &place) {
+                // A DEL has ended the attachment, and an ADD may have begun it anew.
+                return Ok(());
+            }
+            let Some(mut text) = older else { return whole::remove(&place) };
+            let doing = || format!("put back the attachment's record {}", place.display());
+            let now = files::read(&place).doing(doing)?;
+            let added = now.get(length..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
+            for line in added.filter(|line| serde_json::from_slice(line).is_ok_and(|line| stays(&line))) {
+                if !text.ends_with(b"\n") {
+                    text.push(b'\n');
+                }
+                text.extend(line);
+            }
+            let file = whole::nameless(Path::new(FOLDER)).doing(doing)?;
+            write(&file, &text).and_then(|()| whole::replace(&file, &place)).doing(doing)
+        }
     }
 
     /// Adds the addresses whose masquerade is about to be claimed.
@@ -110,7 +157,8 @@ fn put_in_place(
         let Some(older) = lock_older(place, attachment)? else { continue };
         let text = files::whole(&older).doing(|| format!("read the record {}", place.display()))?;
         write(file, &say(Some(text))?).doing(doing)?;
-        return replace(file, place).doing(doing);
+        // Nobody else does, but who holds the lock of the record that has the place.
+        return whole::replace(file, place).doing(doing);
     }
 }
 
@@ -129,10 +177,13 @@ fn lock_older(place: &Path, attachment: &Attachment) -> Result<Option<File>> {
         older.lock().doing(doing)?;
     }
     // Whoever replaced it between our opening and our locking has the place now.
+    Ok(has_place(&older, place).then_some(older))
+}
+
+/// Is it still this file that is there?
+fn has_place(file: &File, place: &Path) -> bool {
     let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    let is_there =
-        fs::symlink_metadata(place).is_ok_and(|now| older.metadata().is_ok_and(|then| same(now, then)));
-    Ok(is_there.then_some(older))
+    fs::symlink_metadata(place).is_ok_and(|now| file.metadata().is_ok_and(|then| same(now, then)))
 }
 
 /// Nobody can find it yet, so it may be written anew.
@@ -140,24 +191,6 @@ fn write(mut file: &File, text: &[u8]) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(text)
-}
-
-/// Only whoever holds the lock of the record that has the place does this.
-fn replace(file: &File, place: &Path) -> io::Result<()> {
-    let next = next(place);
-    match whole::name(file, &next) {
-        // A crash's.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(&next)?;
-            whole::name(file, &next)?;
-        }
-        named => named?,
-    }
-    let replaced = fs::rename(&next, place);
-    if replaced.is_err() {
-        let _ = fs::remove_file(&next);
-    }
-    replaced
 }
 
 #[cfg(test)]
@@ -189,7 +222,7 @@ mod tests {
         drop(first);
         assert_eq!(claim("").unwrap_err().msg(), "no");
         assert_eq!(fs::read(&place).unwrap(), b"first, long", "whoever refuses has touched nothing");
-        fs::write(next(&place), "a crash's").unwrap();
+        fs::write(place.with_added_extension("next"), "a crash's").unwrap();
         let third = claim("third; ").unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"third; first, long");
         assert!(claim("fourth").is_err());

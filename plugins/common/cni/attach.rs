@@ -9,7 +9,16 @@ use crate::result::Success;
 /// It undoes what *this* call made. It never runs DEL, which would tear down a healthy older attachment.
 #[derive(Default)]
 pub struct Trail {
-    unmake: Vec<Box<dyn FnOnce() -> Result<()>>>,
+    unmake: Vec<Unmake>,
+}
+
+type Undo = Box<dyn FnOnce() -> Result<()>>;
+
+enum Unmake {
+    /// Whatever becomes of the others.
+    Always(Undo),
+    /// If nothing is left of what came after it.
+    IfAllElseIs(Undo),
 }
 
 impl Trail {
@@ -24,14 +33,23 @@ impl Trail {
 
     /// Remembers how to undo what has just been made. Called the moment it succeeded.
     pub fn undo(&mut self, unmake: impl FnOnce() -> Result<()> + 'static) {
-        self.unmake.push(Box::new(unmake));
+        self.unmake.push(Unmake::Always(Box::new(unmake)));
+    }
+
+    /// Remembers how to forget what has just been written down about the steps that follow. It is forgotten only if all of them
+    /// could be undone: DEL will need to know of what is left.
+    pub fn forget(&mut self, forget: impl FnOnce() -> Result<()> + 'static) {
+        self.unmake.push(Unmake::IfAllElseIs(Box::new(forget)));
     }
 
     /// Undoes everything, last step first; one that fails does not keep the others from it.
     fn unmake(&mut self) -> Faults {
         let mut faults = Faults::default();
         while let Some(unmake) = self.unmake.pop() {
-            faults.note(unmake());
+            match unmake {
+                Unmake::IfAllElseIs(_) if !faults.is_empty() => {}
+                Unmake::Always(undo) | Unmake::IfAllElseIs(undo) => drop(faults.note(undo())),
+            }
         }
         faults
     }
@@ -119,6 +137,26 @@ mod tests {
         let error = outcome.err().unwrap();
         assert_eq!(*log.borrow(), [3, 1]);
         assert_eq!((error.msg().as_str(), error.more()), ("no", Some("not undone: busy")));
+    }
+
+    #[test]
+    fn what_was_written_down_is_forgotten_only_if_nothing_is_left_of_it() {
+        for (works, expected) in [(true, vec![2, 1]), (false, vec![2])] {
+            let log = Log::default();
+            let outcome = attach(|trail| {
+                let of_trail = log.clone();
+                trail.forget(move || {
+                    of_trail.borrow_mut().push(1);
+                    Ok(())
+                });
+                leave(trail, &log, 2);
+                if !works {
+                    trail.undo(|| Err(Error::internal("busy")));
+                }
+                Err(Error::config("no"))
+            });
+            assert_eq!((outcome.is_err(), &*log.borrow()), (true, &expected));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use linux::rtnl::Rtnl;
 use super::rules::Published;
 use super::{end, find, rivals, write};
 use crate::attachment::life::Life;
+use crate::attachment::record::claim::Claim;
 use crate::attachment::{published, record, ruleset};
 use crate::portmap::add::write_down;
 use crate::portmap::conf::{Conf, Words};
@@ -50,9 +51,10 @@ struct Publishing<'a> {
 
 impl Publishing<'_> {
     fn publish(&self, trail: &mut Trail, life: Life, prev: Success) -> Result<Success> {
-        let older = self.write_down(trail, life)?;
+        let (claim, older) = self.write_down(trail, life)?;
         let before = holder::published(&older);
-        self.claim(trail, before)?;
+        let is_new = before != [&self.wanted];
+        self.claim(trail, &before, is_new)?;
         {
             let _turn = trail.step(published::turn)?;
             trail.step(|| write(&self.add.attachment))?;
@@ -61,38 +63,52 @@ impl Publishing<'_> {
             // Only now does something keep packets for it from outside.
             trail.step(|| loopback::allow(link))?;
         }
-        let had = before.map(|before| before.ports(&self.add.attachment)).unwrap_or_default();
+        let had: Vec<_> = before.iter().flat_map(|before| before.ports(&self.add.attachment)).collect();
         let mut new = self.wanted.ports(&self.add.attachment);
         new.retain(|port| !had.contains(port));
         trail.step(|| flows::begin_anew(self.host, &new))?;
+        trail.step(|| claim.finish(self.add))?;
+        if is_new && !before.is_empty() {
+            let now = [Line::Published(None), self.own()];
+            trail.step(|| record::append(PLUGIN, &self.add.attachment.owner(), &now))?;
+        }
         trail.step(|| self.leave_the_other_backend(&older))?;
         Ok(prev)
     }
 
-    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<Vec<Line>> {
+    fn own(&self) -> Line {
+        Line::Published(Some(self.wanted.clone()))
+    }
+
+    /// What is wanted is nobody's yet: it follows when it is known that nobody else has it.
+    fn write_down(&self, trail: &mut Trail, life: Life) -> Result<(Claim, Vec<Line>)> {
         write_down(trail, self.add, life, |older| {
             let stays = |line: &&Line| match line {
                 Line::Claims(claims) => !claims.is_empty(),
                 Line::Heir(_) => true,
-                // The last one counts, and that is ours.
                 Line::Published(_) => false,
             };
-            let own = Line::Published(Some(self.wanted.clone()));
-            older.iter().filter(stays).cloned().chain([own]).collect()
+            let published = holder::published(older).into_iter().cloned();
+            let published = published.map(|published| Line::Published(Some(published)));
+            older.iter().filter(stays).cloned().chain(published).collect()
         })
     }
 
-    /// From here on nobody else gets the ports.
-    fn claim(&self, trail: &mut Trail, before: Option<&Published>) -> Result<()> {
+    /// From here on nobody else gets the ports. What was published before is kept from others, too, until its rules are gone.
+    fn claim(&self, trail: &mut Trail, before: &[&Published], is_new: bool) -> Result<()> {
         let _alone = trail.step(published::alone)?;
         let ports = self.wanted.ports(&self.add.attachment);
         trail.step(|| rivals::before_iptables(self.host, self.nft.as_ref(), &self.add.attachment, &ports))?;
-        let before =
-            Before { published: before.cloned(), link: published::link(&self.add.attachment.owner()) };
+        let owner = self.add.attachment.owner();
+        let published = before.iter().copied().cloned().map(|published| Line::Published(Some(published)));
+        let before = Before { published: published.collect(), link: published::link(&owner) };
         let attachment = self.add.attachment.clone();
         trail.undo(move || before.comes_back(&attachment));
+        if is_new {
+            trail.step(|| record::append(PLUGIN, &owner, &[self.own()]))?;
+        }
         let _turn = trail.step(published::turn)?;
-        trail.step(|| published::enter(&self.add.attachment.owner(), self.link.as_deref()))
+        trail.step(|| published::enter(&owner, self.link.as_deref()))
     }
 
     /// What an earlier ADD of this attachment had by nftables.
@@ -106,7 +122,7 @@ impl Publishing<'_> {
 
 /// What an earlier ADD of the same attachment has made.
 struct Before {
-    published: Option<Published>,
+    published: Vec<Line>,
     link: Option<String>,
 }
 
@@ -114,10 +130,10 @@ impl Before {
     /// Nothing is left of this ADD, but what the earlier one has published is there again.
     fn comes_back(self, attachment: &Attachment) -> Result<()> {
         let (owner, nft) = (attachment.owner(), ruleset::open_if_any()?);
-        let is_nothing = self.published.is_none();
-        record::append(PLUGIN, &owner, &Line::Published(self.published))?;
-        end(nft.as_ref(), attachment, None)?;
-        if is_nothing {
+        let now = [&[Line::Published(None)], self.published.as_slice()].concat();
+        record::append(PLUGIN, &owner, &now)?;
+        end(nft.as_ref(), attachment, &[])?;
+        if self.published.is_empty() {
             return Ok(());
         }
         let _turn = published::turn()?;

@@ -75,8 +75,8 @@ fn by_iptables(
     for owner in others {
         let Some(written) = record::written::<Line>(PLUGIN, &owner)? else { continue };
         let whose = &written.attachment;
-        let Some(theirs) = holder::published(&written.lines) else { continue };
-        let ports = theirs.ports(whose);
+        let theirs = holder::published(&written.lines);
+        let ports: Vec<_> = theirs.iter().flat_map(|theirs| theirs.ports(whose)).collect();
         let conflict = ports.iter().find_map(|(held, _)| {
             let alike = wanted.get(&(held.space.v6, held.protocol, held.port)).into_iter().flatten();
             alike.copied().find(|wanted| meets(wanted, held)).map(|wanted| (wanted, held))
@@ -85,7 +85,7 @@ fn by_iptables(
         let standing = holder::standing(host, &owner, attachment);
         match standing.doing(|| format!("look up {whose}"))? {
             Standing::Living => return Err(claim::conflict(wanted, held, &whose.to_string())),
-            Standing::Gone => end(nft, whose, Some(theirs))?,
+            Standing::Gone => end(nft, whose, &theirs)?,
             // The rules of a container's networks stand one behind the other.
             Standing::Same | Standing::Sibling => {}
         }
