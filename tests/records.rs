@@ -169,6 +169,48 @@ fn what_an_add_has_wanted_that_was_killed_is_not_made_again() {
     });
 }
 
+/// The port of somebody who is killed while his rules are there is nobody else's, and GC and purge know of his rules.
+#[test]
+fn a_repeated_add_by_iptables_that_is_killed_hides_its_rules_from_nobody() {
+    lab_with(OURS, |host| {
+        let both = web_and_mail(host, "iptables");
+        let [web, mail] = &both;
+        let again = web.wanting(&[port("tcp", 7000), port("tcp", 7002)]).call_with("ADD", &web.result);
+        let gc = conf::with(
+            web.ports.configuration(),
+            "/cni.dev~1valid-attachments",
+            json!([{"containerID": "mail", "ifname": "eth0"}]),
+        );
+        let gc = host.call("portmap", "GC", &gc);
+        let purge = Call::of(host.program("cnitool"), &["purge"]);
+        let mut is_gc = false;
+        killed_at_each(&again, |step| {
+            mail.publish(&[port("tcp", 7000)]).fails(999).names(&["7000/tcp is taken", "container web"]);
+            is_gc = !is_gc;
+            let ends = if is_gc {
+                &gc
+            } else {
+                web.pod.sh("ip link delete eth0");
+                &purge
+            };
+            let ended = ends.run();
+            assert!(ended.succeeded(), "{step}: {ended}");
+            let rules = host.sh("nft list ruleset");
+            assert!(!rules.contains("7000") && !rules.contains("7002"), "{step}: {rules}");
+            assert!(rules.contains("7001"), "{step}: {rules}");
+            let records =
+                host.sh("ls -A /run/jackfield/attachments/*.portmap* /run/jackfield/published/* | wc -l");
+            assert_eq!(records, "2\n", "{step}");
+            if !is_gc {
+                web.link.del().silent();
+                web.link.add().result();
+            }
+            web.publishes(&[port("tcp", 7000)]);
+        });
+        [web, mail].iter().for_each(|it| it.del());
+    });
+}
+
 #[test]
 fn a_repeated_add_of_firewall_that_fails_leaves_the_record_as_it_was() {
     lab_with(OURS, |host| {

@@ -14,7 +14,7 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,13 @@ use cni::call::{Attachment, Owner};
 use cni::error::{Faults, OrFail, Result};
 use cni::files;
 use linux::nft::Nft;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::attachment::{inherited, localnet, record, whole};
+
+/// The plugin that publishes ports, as records name it.
+pub const PLUGIN: &str = "portmap";
 
 /// Where the files are.
 const FOLDER: &str = "/run/jackfield/published";
@@ -45,6 +50,22 @@ pub fn all() -> Result<Vec<Owner>> {
 /// Whether an owner is among them.
 pub fn has(owner: &Owner) -> bool {
     place(owner).is_file()
+}
+
+/// A line of the record of somebody who has, or had, ports by iptables.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    published: Option<IgnoredAny>,
+}
+
+/// Whether an owner may have rules: he is among them, or his record says that he is about to be.
+///
+/// # Errors
+/// His record cannot be read.
+pub fn may_have(owner: &Owner) -> Result<bool> {
+    let said = record::written::<Line>(PLUGIN, owner)?.map(|written| written.lines).unwrap_or_default();
+    Ok(has(owner) || said.iter().any(|line| line.published.is_some()))
 }
 
 /// The links by which packets of 127.0.0.0/8 come to them.
@@ -102,8 +123,7 @@ pub fn enter(owner: &Owner, link: Option<&str>) -> Result<()> {
     let doing = || format!("write {}", place(owner).display());
     let mut file = whole::nameless(FOLDER.as_ref()).doing(doing)?;
     file.write_all(link.unwrap_or_default().as_bytes()).doing(doing)?;
-    forget(owner)?;
-    whole::name(&file, &place(owner)).doing(doing)
+    whole::replace(&file, &place(owner)).doing(doing)
 }
 
 /// Removes an attachment's rules. Which of its two tables iptables writes to is a matter of the day, so both are looked into.
@@ -147,12 +167,7 @@ pub fn link(owner: &Owner) -> Option<String> {
 }
 
 fn forget(owner: &Owner) -> Result<()> {
-    match fs::remove_file(place(owner)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", place(owner).display()))
-        }
-        _ => Ok(()),
-    }
+    whole::remove(&place(owner))
 }
 
 fn place(owner: &Owner) -> PathBuf {

@@ -147,7 +147,7 @@ fn forget(host: &Rtnl, leftover: &Leftover, rehearse: bool) -> Result<Option<Str
 /// Ends the ports that are published by iptables.
 fn unpublish(record: &Record) -> Result<()> {
     let owner = record.attachment.owner();
-    if !published::has(&owner) {
+    if !published::may_have(&owner)? {
         return Ok(());
     }
     let _turn = published::turn()?;

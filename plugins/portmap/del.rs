@@ -70,10 +70,10 @@ pub fn gc(gc: &Gc) -> Result<()> {
     let nft = faults.note(ruleset::open_if_any()).flatten();
     for stale in &records {
         let owner = stale.attachment.owner();
-        if published::has(&owner) {
-            let written: Option<Written<Line>> = faults.note(record::written(PLUGIN, &owner)).flatten();
-            let published = written.as_ref().and_then(|written| holder::published(&written.lines));
-            faults.note(iptables::end(nft.as_ref(), &stale.attachment, published));
+        let written: Option<Written<Line>> = faults.note(record::written(PLUGIN, &owner)).flatten();
+        let published = written.as_ref().map(|written| holder::published(&written.lines)).unwrap_or_default();
+        if !published.is_empty() || published::has(&owner) {
+            faults.note(iptables::end(nft.as_ref(), &stale.attachment, &published));
         }
     }
     if let Some(nft) = nft {

@@ -15,7 +15,7 @@ use cni::capability::Capability;
 use cni::error::{Code, Error, Result};
 use linux::nft::Nft;
 
-use crate::attachment::ruleset;
+use crate::attachment::{published, ruleset};
 use crate::portmap::conf::By;
 
 pub mod condition;
@@ -41,7 +41,7 @@ pub mod del;
 pub mod list;
 
 /// The name in records.
-const PLUGIN: &str = "portmap";
+const PLUGIN: &str = published::PLUGIN;
 
 /// The plugin.
 pub struct Portmap;
