@@ -98,7 +98,8 @@ fn shut_the_gate(nft: &Nft, goes: bool, rehearse: bool) -> Result<Vec<String>> {
     let mut lines: Vec<String> =
         having.iter().map(|table| format!("rule of chain FORWARD of table {table}")).collect();
     let is_back = || Ok(nft.table(ruleset::TABLE).doing(|| "look up our table".into())?.is_some());
-    if if rehearse { gate::legacy::is_there()? } else { gate::legacy::remove(is_back)? } {
+    let has_legacy = if rehearse { gate::legacy::is_there()? } else { gate::legacy::remove(is_back)? };
+    if has_legacy {
         lines.push("rule of chain FORWARD of iptables-legacy".into());
     }
     Ok(lines)
