@@ -1,13 +1,16 @@
 //! What the plugin `firewall` has claimed for a container, as its record says, and the end of what no owner is written on.
 
+use std::cell::{OnceCell, RefCell};
 use std::net::IpAddr;
 
 use cni::call::Owner;
-use cni::error::{Faults, Result};
+use cni::error::{Error, Faults, OrFail, Result};
+use cni::files;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::firewalld::Firewalld;
-use crate::attachment::record::{self, Written, leftover};
+use crate::attachment::record::leftover::{self, Leftover};
+use crate::attachment::record::{self, Written};
 use crate::attachment::{inherited, ruleset};
 
 /// The name in records.
@@ -90,24 +93,90 @@ impl Allowed {
     /// # Errors
     /// What the kernel or the program says, after everything was tried.
     pub fn end(&self, owner: &Owner) -> Result<()> {
-        // Only asked where there is something to end.
-        let others = if self.by == Backend::Nftables { Vec::new() } else { others(owner)? };
-        let is_anothers = |address: IpAddr| {
-            others.iter().any(|other| other.by == self.by && other.addresses.contains(&address))
-        };
-        match &self.by {
-            Backend::Nftables => Ok(()),
-            Backend::Iptables => end_by_iptables(&self.addresses, is_anothers),
-            Backend::Firewalld(zone) => end_by_firewalld(zone, &self.addresses, is_anothers),
-        }
+        end(std::slice::from_ref(self), owner)
     }
 }
 
-/// What all other attachments have claimed.
-fn others(owner: &Owner) -> Result<Vec<Allowed>> {
-    let others = leftover::all()?.into_iter().filter(|record| record.owner != *owner);
-    let claimed: Vec<Claimed> = others.map(|record| Claimed::of(&record.owner)).collect::<Result<_>>()?;
-    Ok(claimed.iter().flat_map(Claimed::these).cloned().collect())
+/// The same for several.
+///
+/// # Errors
+/// What the kernel or the program says, after everything was tried.
+pub fn end(claimed: &[Allowed], owner: &Owner) -> Result<()> {
+    let (others, mut faults) = (Others::of(owner), Faults::default());
+    for allowed in claimed {
+        let is_anothers = |address| others.have(&allowed.by, address);
+        match &allowed.by {
+            Backend::Nftables => {}
+            Backend::Iptables => drop(faults.note(end_by_iptables(&allowed.addresses, is_anothers))),
+            Backend::Firewalld(zone) => {
+                faults.note(end_by_firewalld(zone, &allowed.addresses, is_anothers));
+            }
+        }
+    }
+    faults.note(others.faults.into_inner().verdict());
+    faults.verdict()
+}
+
+/// What all other attachments have claimed. They are looked at when the first address is asked about, which has to be there.
+struct Others<'a> {
+    owner: &'a Owner,
+    claimed: OnceCell<Vec<Other>>,
+    faults: RefCell<Faults>,
+}
+
+/// What another attachment has claimed.
+enum Other {
+    /// As its record says.
+    These(Vec<Allowed>),
+    /// A later version has written the record, with this text: it may have claimed the addresses that it names.
+    Later(String, Error),
+    /// Its record cannot be read just now: it may have claimed anything.
+    Unread,
+}
+
+impl Others<'_> {
+    fn of(owner: &Owner) -> Others<'_> {
+        Others { owner, claimed: OnceCell::new(), faults: RefCell::default() }
+    }
+
+    /// Whether another one has claimed an address by the same backend, or may have.
+    fn have(&self, by: &Backend, address: IpAddr) -> bool {
+        self.claimed.get_or_init(|| self.look()).iter().any(|other| match other {
+            Other::These(claimed) => {
+                claimed.iter().any(|other| other.by == *by && other.addresses.contains(&address))
+            }
+            Other::Later(text, error) => {
+                let names_it = text.contains(&format!("\"{address}\""));
+                if names_it {
+                    let text = format!("{address} may be another attachment's: {}", error.msg());
+                    self.faults.borrow_mut().note(Err::<(), _>(Error::internal(text)));
+                }
+                names_it
+            }
+            Other::Unread => true,
+        })
+    }
+
+    fn look(&self) -> Vec<Other> {
+        let mut faults = self.faults.borrow_mut();
+        let Some(all) = faults.note(leftover::all()) else { return vec![Other::Unread] };
+        let others = all.iter().filter(|it| it.owner != *self.owner && it.plugin() == Some(PLUGIN));
+        others.map(|other| faults.note(Other::read(other)).unwrap_or(Other::Unread)).collect()
+    }
+}
+
+impl Other {
+    fn read(record: &Leftover) -> Result<Other> {
+        let error = match Claimed::of(&record.owner) {
+            Ok(claimed) => return Ok(Other::These(claimed.these().to_vec())),
+            Err(error) => error,
+        };
+        // What a later version has written can be read, if not understood.
+        let text = files::read(&record.file);
+        let text =
+            text.doing(|| format!("look at what another attachment may: {}", record.file.display()))?;
+        Ok(Other::Later(String::from_utf8_lossy(&text).into_owned(), error))
+    }
 }
 
 /// Which of its two tables iptables writes to is a matter of the day, so both are looked into.
@@ -135,9 +204,5 @@ fn end_by_firewalld(zone: &str, addresses: &[IpAddr], is_anothers: impl Fn(IpAdd
 /// # Errors
 /// What could not be removed, after everything was tried.
 pub fn end_stale(owner: &Owner) -> Result<()> {
-    let mut faults = Faults::default();
-    for allowed in Claimed::of(owner)?.these() {
-        faults.note(allowed.end(owner));
-    }
-    faults.verdict()
+    end(Claimed::of(owner)?.these(), owner)
 }

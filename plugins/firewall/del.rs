@@ -41,9 +41,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
         }
         Waits::of(&del.call).keep(nft);
     }
-    for allowed in &claimed {
-        faults.note(allowed.end(&owner));
-    }
+    faults.note(allowed::end(&claimed, &owner));
     if faults.is_empty() {
         faults.note(record::remove(PLUGIN, &del.attachment));
     }

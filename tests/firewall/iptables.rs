@@ -292,6 +292,30 @@ fn who_changes_the_backend_leaves_nothing_of_the_first_one() {
     });
 }
 
+/// As after a return to an older version.
+#[test]
+fn what_a_later_version_has_written_of_one_container_keeps_no_other_but_one_whose_address_it_names() {
+    lab_with(OURS, |host| {
+        let [web, other] = ["web", "other"].map(|name| by_iptables(host, name).admitted());
+        let file = host.sh("grep -l '\"other\"' /run/jackfield/attachments/*.firewall");
+        let file = file.trim();
+        let change = |words: &str| host.sh(&format!("sed -i '{words}' {file}"));
+        change("s/\"layout\":1/\"layout\":2/");
+        web.wall.del().silent();
+        let left = rules(host);
+        assert!(left.contains("10.9.0.3/32") && !left.contains("10.9.0.2/32"), "{left}");
+        assert_eq!(web.admit().result(), web.result);
+        change("s/10.9.0.3/10.9.0.2/");
+        let fault = web.wall.del().fails(999);
+        fault.names(&["10.9.0.2 may be another attachment's", file, "is of layout 2"]);
+        let left = rules(host);
+        assert!(left.contains("10.9.0.2/32") && !left.contains("fd00:9::2/128"), "{left}");
+        change("s/\"layout\":2/\"layout\":1/; s/10.9.0.2/10.9.0.3/");
+        [web, other].iter().for_each(Container::del);
+        assert_eq!(rules(host), "");
+    });
+}
+
 #[test]
 fn without_the_program_add_fails_before_anything_is_made_and_names_it() {
     lab_with(OURS, |host| {
