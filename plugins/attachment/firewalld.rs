@@ -21,6 +21,16 @@ const NOT_THERE: [&str; 3] = ["UNKNOWN_SOURCE", "ZONE_CONFLICT", "NOT_ENABLED"];
 /// A conversation with firewalld.
 pub struct Firewalld(Bus);
 
+/// What has become of an address that was to come into a zone.
+pub enum Put {
+    /// It is in the zone, and was before, or an earlier ADD has claimed that: it stays there whatever becomes of this one.
+    Before,
+    /// It is in the zone.
+    Now,
+    /// The bus has broken before anybody said: it may be.
+    Unknown(Error),
+}
+
 impl Firewalld {
     /// firewalld, if it runs.
     ///
@@ -47,32 +57,27 @@ impl Firewalld {
         Ok(bus.has(NAME)?.then_some(Firewalld(bus)))
     }
 
-    /// Puts an address into a zone. False if it was there, or `is_claimed` by an earlier ADD: then it stays there whatever becomes
-    /// of this one.
+    /// Puts an address into a zone, if it `is_claimed` by an earlier ADD once more.
     ///
     /// # Errors
-    /// It is in another zone; what firewalld says.
-    pub fn add(&mut self, zone: &str, address: IpAddr, is_claimed: bool) -> Result<bool> {
+    /// It is in another zone; what firewalld says. Then nothing was changed.
+    pub fn add(&mut self, zone: &str, address: IpAddr, is_claimed: bool) -> Result<Put> {
         let doing = || format!("failed to add the address {address} to {zone} zone");
         // What may have to be asked back must not have been somebody else's.
         if !is_claimed && self.query(zone, address).doing(doing)? {
-            return Ok(false);
+            return Ok(Put::Before);
         }
         match self.0.call(ZONE, "addSource", &[zone, &source(address)]) {
             Err(Refusal::Said(_, text)) if text.contains("ZONE_ALREADY_SET") => {
                 match self.has(zone, address)? {
-                    true => Ok(false),
+                    true => Ok(Put::Before),
                     false => Err(Error::internal(format!("{}: {text}", doing()))),
                 }
             }
-            Err(Refusal::Broken(error)) => {
-                // It may have been done all the same, and after this nobody would know.
-                if !is_claimed {
-                    let _ = Firewalld::find().map(|again| again.map(|mut it| it.remove(zone, address)));
-                }
-                Err(Refusal::Broken(error)).doing(doing)
+            Err(Refusal::Broken(error)) if !is_claimed => {
+                Err(Refusal::Broken(error)).doing(doing).or_else(|error| Ok(Put::Unknown(error)))
             }
-            added => added.map(|_| !is_claimed).doing(doing),
+            added => added.map(|_| if is_claimed { Put::Before } else { Put::Now }).doing(doing),
         }
     }
 

@@ -10,7 +10,7 @@ use cni::error::{Error, OrFail, Result};
 use linux::nft::Nft;
 
 use crate::attachment::allowed::{Allowed, Backend};
-use crate::attachment::firewalld::Firewalld;
+use crate::attachment::firewalld::{Firewalld, Put};
 use crate::attachment::{gate, ruleset};
 use crate::firewall::conf::{Choice, Conf, IngressPolicy, Named};
 use crate::firewall::plan::{Plan, Policy};
@@ -113,10 +113,14 @@ impl Keeper {
                 for address in &plan.addresses {
                     let by = Backend::Firewalld(conf.zone.clone());
                     let is_claimed = had(&by, address);
-                    if trail.step(|| firewalld.borrow_mut().add(&conf.zone, *address, is_claimed))? {
+                    let put = trail.step(|| firewalld.borrow_mut().add(&conf.zone, *address, is_claimed))?;
+                    if !matches!(put, Put::Before) {
                         let new = Allowed { addresses: vec![*address], ports: Vec::new(), by };
                         let owner = owner.clone();
                         trail.undo(move || new.end(&owner));
+                    }
+                    if let Put::Unknown(error) = put {
+                        return Err(error);
                     }
                 }
                 Ok(())

@@ -133,16 +133,17 @@ const NOTHING: Turn = Turn { wrong: Wrong::Nothing, at: usize::MAX, is_there: fa
 #[derive(Clone, Debug)]
 struct HostileBus {
     heard: Arc<Mutex<Vec<String>>>,
-    turn: Arc<Mutex<Turn>>,
+    /// One for each conversation, the last one first.
+    turns: Arc<Mutex<Vec<Turn>>>,
 }
 
 impl HostileBus {
     fn start() -> HostileBus {
-        let bus = HostileBus { heard: Arc::default(), turn: Arc::new(Mutex::new(NOTHING)) };
+        let bus = HostileBus { heard: Arc::default(), turns: Arc::default() };
         let (listener, of_thread) = (UnixListener::bind(SOCKET).unwrap(), bus.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let turn = std::mem::replace(&mut *of_thread.turn.lock().unwrap(), NOTHING);
+                let turn = of_thread.turns.lock().unwrap().pop().unwrap_or(NOTHING);
                 let bus = of_thread.clone();
                 thread::spawn(move || bus.converse(stream.unwrap(), turn));
             }
@@ -153,7 +154,12 @@ impl HostileBus {
     /// From now on it is wrong like this, and has heard nothing.
     fn will(&self, wrong: Wrong, at: usize, is_there: bool) {
         self.heard.lock().unwrap().clear();
-        *self.turn.lock().unwrap() = Turn { wrong, at, is_there };
+        *self.turns.lock().unwrap() = vec![Turn { wrong, at, is_there }];
+    }
+
+    /// And the conversation after that one is wrong, too.
+    fn and_then(&self, wrong: Wrong, at: usize) {
+        self.turns.lock().unwrap().insert(0, Turn { wrong, at, is_there: false });
     }
 
     /// Whether it was asked this about an address.
@@ -220,6 +226,31 @@ fn a_hostile_bus_is_told_in_time_and_what_it_took_is_asked_back() {
         call(&web, "DEL").run().fails(999).names(&["failed to remove the address", "what was not asked for"]);
         call(&web, "DEL").run().silent();
         before.0.same_as(&host.snapshot(), &[Shared::Records]);
+    });
+}
+
+/// DEL knows then what nobody could ask back.
+#[test]
+fn what_the_bus_does_not_give_back_is_in_the_record() {
+    lab_with(OURS, |host| {
+        let web = Container::new(host, "web").with("backend", json!("firewalld"));
+        let before = host.snapshot();
+        let bus = HostileBus::start();
+        for (at, back_at) in [(4, 0), (4, 1), (4, 3), (6, 3)] {
+            bus.will(Wrong::HangsUp, at, false);
+            bus.and_then(Wrong::HangsUp, back_at);
+            let add = call(&web, "ADD").run();
+            let words = ["hung up", "not undone"];
+            assert!(add.fails(999).names(&words[..1]).details.contains(words[1]), "{add}");
+            assert!(host.sh("ls /run/jackfield/attachments").contains(".firewall"), "{at} {back_at}");
+            // A runtime has no result of an ADD that has failed.
+            bus.will(Wrong::Nothing, usize::MAX, false);
+            let del = web.wall.call("DEL").env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={SOCKET}"));
+            del.run().silent();
+            assert!(ADDRESSES[..at / 2 - 1].iter().all(|it| bus.was_asked("removeSource", it)), "{bus:?}");
+            before.same_as(&host.snapshot(), &[Shared::Records]);
+            assert!(!host.sh("ls /run/jackfield/attachments").contains(".firewall"), "{at} {back_at}");
+        }
     });
 }
 
