@@ -39,7 +39,7 @@ mod rules;
 use std::net::IpAddr;
 
 use cni::call::Attachment;
-use cni::error::{OrFail, Result};
+use cni::error::{Faults, OrFail, Result};
 use linux::nft::batch::Batch;
 use linux::nft::object::Table;
 use linux::nft::{Family, Nft};
@@ -65,7 +65,7 @@ pub fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Resul
 /// Removes what iptables-legacy wrote. Where its tables are not in use, this costs a look into /proc.
 ///
 /// # Errors
-/// What the program says; then nothing was changed. One that is not installed has written nothing.
+/// What the program says, after both families were tried. One that is not installed has written nothing.
 pub fn remove_legacy(attachment: &Attachment, addresses: &[IpAddr]) -> Result<()> {
     let (chain, comment) = (chain(attachment), comment(attachment));
     let left = rules::Left { from: names::POSTROUTING, chain: &chain, addresses, comment: Some(&comment) };
@@ -85,7 +85,7 @@ pub fn remove_accepted(nft: &Nft, addresses: &[IpAddr], is_anothers: &dyn Fn(IpA
 /// The same by iptables-legacy. Where its tables are not in use, this costs a look into /proc.
 ///
 /// # Errors
-/// What the program says; then nothing was changed.
+/// What the program says, after both families were tried.
 pub fn remove_legacy_accepted(addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> Result<()> {
     accepted::remove_legacy(addresses, is_anothers)
         .doing(|| "failed to remove the iptables-legacy rules that let packets pass".into())
@@ -128,7 +128,7 @@ pub fn ports_chain(attachment: &Attachment) -> String {
 /// It is one for IPv4.
 ///
 /// # Errors
-/// What the kernel or the program says.
+/// What the kernel or the program says, after both were tried.
 pub fn remove_chain(nft: Option<&Nft>, table: &str, from: &str, chain: &str) -> Result<()> {
     let by_nft = |nft: &Nft| {
         nft.settle(|| {
@@ -139,22 +139,26 @@ pub fn remove_chain(nft: Option<&Nft>, table: &str, from: &str, chain: &str) -> 
             Ok(batch)
         })
     };
-    let doing = || format!("failed to remove chain {chain} of table {table}");
-    nft.map_or(Ok(()), by_nft).doing(doing)?;
-    legacy::remove(table, rules::Left { from, chain, addresses: &[], comment: None }).doing(doing)
+    let (doing, mut faults) =
+        (|| format!("failed to remove chain {chain} of table {table}"), Faults::default());
+    faults.note(nft.map_or(Ok(()), by_nft).doing(doing));
+    let left = rules::Left { from, chain, addresses: &[], comment: None };
+    faults.note(legacy::remove(table, left).doing(doing));
+    faults.verdict()
 }
 
 /// Removes the rules of published ports that iptables-legacy wrote. Where its tables are not in use, this costs a look into
 /// /proc.
 ///
 /// # Errors
-/// What the program says; then nothing was changed.
+/// What the program says, after both families were tried.
 pub fn remove_legacy_ports(attachment: &Attachment) -> Result<()> {
-    names::PORTS.into_iter().try_for_each(|(from, start)| {
+    let mut faults = Faults::default();
+    for (from, start) in names::PORTS {
         let (chain, comment) = (names::ports_chain(start, attachment), names::comment(attachment));
         let left = rules::Left { from, chain: &chain, addresses: &[], comment: Some(&comment) };
-        legacy::remove(NAT, left).doing(|| {
-            format!("failed to remove the iptables-legacy rules of published ports of {attachment}")
-        })
-    })
+        faults.note(legacy::remove(NAT, left));
+    }
+    let doing = || format!("failed to remove the iptables-legacy rules of published ports of {attachment}");
+    faults.verdict().doing(doing)
 }

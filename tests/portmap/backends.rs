@@ -284,3 +284,24 @@ fn where_the_kernel_has_no_nf_tables_iptables_is_used() {
         add.under(&["strace", "-o", "/dev/null", "-e", inject]).run().fails(999).names(&["nf_tables"]);
     });
 }
+
+#[test]
+fn where_iptables_legacy_fails_for_one_family_the_rules_of_the_other_one_go_all_the_same() {
+    lab_with(&[OURS, &[Need::IptablesLegacy]].concat(), |host| {
+        let web = by(host, "iptables", "web");
+        let mappings = [port("tcp", 80)];
+        let (v4, v6) = ("--to-destination 10.9.0.2:80", "--to-destination [fd00:9::2]:80");
+        let path = Iptables::Legacy.path();
+        web.wanting(&mappings).call_with("ADD", &web.result).env("PATH", &path).run().result();
+        host.sh(
+            "mkdir /run/lab/odd; printf '#!/bin/sh\\necho odd >&2; exit 3\\n' > /run/lab/odd/iptables-legacy
+            chmod 755 /run/lab/odd/iptables-legacy",
+        );
+        let odd = web.ports.call("DEL").env("PATH", format!("/run/lab/odd:{path}")).run();
+        odd.fails(999).names(&["failed to remove", "odd"]);
+        let left = Iptables::Legacy.listing(host);
+        assert!(left.contains(v4) && !left.contains(v6), "{left}");
+        web.ports.call("DEL").env("PATH", &path).run().silent();
+        assert!(!Iptables::Legacy.listing(host).contains("CNI-DN-"));
+    });
+}

@@ -14,7 +14,7 @@
 
 use std::net::IpAddr;
 
-use cni::error::Result;
+use cni::error::{Faults, Result};
 use linux::error::Result as Answer;
 use linux::nft::batch::Batch;
 use linux::nft::datatype::Part;
@@ -89,16 +89,19 @@ pub(super) fn lines(address: IpAddr) -> [String; 2] {
 }
 
 pub(super) fn remove_legacy(addresses: &[IpAddr], is_anothers: &dyn Fn(IpAddr) -> bool) -> Result<()> {
+    let mut faults = Faults::default();
     for (family, legacy) in Legacy::families() {
         let own: Vec<IpAddr> =
             addresses.iter().copied().filter(|it| phrase::family_of(*it) == family).collect();
         if !own.is_empty()
             && let Some(iptables) = legacy.of("filter")
         {
-            iptables.settle(|iptables| Ok(deletions(&iptables.list("filter", None)?, &own, is_anothers)))?;
+            let settled =
+                iptables.settle(|iptables| Ok(deletions(&iptables.list("filter", None)?, &own, is_anothers)));
+            faults.note(settled);
         }
     }
-    Ok(())
+    faults.verdict()
 }
 
 /// What iptables-restore has to be told; nothing if there is nothing of these addresses.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use cni::error::Result;
+use cni::error::{Faults, Result};
 use ipnetwork::IpNetwork;
 use linux::nft::Family;
 
@@ -35,12 +35,14 @@ const FAMILIES: [Legacy; 2] = [
 /// Removes the jumps of these addresses from a chain of a table to a container's, of both families; the container's goes
 /// with the last.
 pub(super) fn remove(table: &str, left: Left<'_>) -> Result<()> {
-    FAMILIES.iter().filter_map(|family| family.of(table)).try_for_each(|iptables| {
-        iptables.settle(|iptables| {
+    let mut faults = Faults::default();
+    for iptables in FAMILIES.iter().filter_map(|family| family.of(table)) {
+        faults.note(iptables.settle(|iptables| {
             let orders = orders(&iptables.list(table, None)?, left);
             Ok(orders.map(|orders| format!("*{table}\n{orders}COMMIT\n")).unwrap_or_default())
-        })
-    })
+        }));
+    }
+    faults.verdict()
 }
 
 impl Legacy {
