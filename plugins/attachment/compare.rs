@@ -17,7 +17,7 @@ use linux::rtnl::Rtnl;
 use crate::attachment::container_end::{KernelRoute, resolve};
 use crate::attachment::forwarding;
 use crate::attachment::host_end::{self, converse, open_netns};
-use crate::attachment::masquerade::Backend;
+use crate::attachment::masquerade::{self, Backend};
 
 /// The kernel keeps no larger ones for a route, whatever it was told (net/ipv4/metrics.c).
 const MOST_MTU: u32 = 65535 - 15;
@@ -153,13 +153,19 @@ impl Container {
         }
     }
 
-    /// What the link sends from its addresses is masqueraded, where the configuration wants it.
+    /// What the link sends from its addresses is masqueraded, where the configuration wants it. A pair that the Go plugin made
+    /// has its rules.
     ///
     /// # Errors
     /// The first thing that is missing.
-    pub fn is_masqueraded(&self, check: &Check, by: Option<Backend>) -> Result<()> {
+    pub fn is_masqueraded(&self, check: &Check, host_end: &Link, by: Option<Backend>) -> Result<()> {
         let addresses: Vec<_> = self.ips(check).map(|ip| ip.address).collect();
-        by.map_or(Ok(()), |backend| backend.check(check, &addresses))
+        let Err(missing) = by.map_or(Ok(()), |backend| backend.check(check, &addresses)) else {
+            return Ok(());
+        };
+        let by_others =
+            || masquerade::is_done_by_others(&check.attachment, &addresses).is_ok_and(|is_done| is_done);
+        if !host_end::is_ours(host_end) && by_others() { Ok(()) } else { Err(missing) }
     }
 
     /// The routes are there that lead from each address into its network. No result has them, so a later plugin may have

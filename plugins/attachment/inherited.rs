@@ -21,6 +21,7 @@
 //! - `names`: the names, derived as they derive them;
 //! - `rules`: both tables above, over netlink;
 //! - `ports`: the rules of published ports, over netlink;
+//! - [`present`]: whether those of a container that lives are there;
 //! - `accepted`: the rules that let packets pass, by iptables-nft and iptables-legacy;
 //! - `legacy`: the same rules in the tables of iptables-legacy, of which the kernel speaks to that program alone.
 //!
@@ -34,6 +35,7 @@ mod accepted;
 pub(in crate::attachment) mod legacy;
 mod names;
 mod ports;
+pub mod present;
 mod rules;
 
 use std::net::IpAddr;
@@ -45,7 +47,7 @@ use linux::nft::object::Table;
 use linux::nft::{Family, Nft};
 
 pub(super) use self::names::chain;
-pub use self::names::comment;
+pub use self::names::{FORWARD, comment};
 
 /// The table of addresses.
 const NAT: &str = "nat";

@@ -8,6 +8,7 @@ use std::path::Path;
 use cni::error::{Error, OrFail, Result};
 use cni::files;
 use cni::tool::Tool;
+use linux::nft::Family;
 
 /// How often another is let pass who changes the same at the same moment.
 const ATTEMPTS: usize = 5;
@@ -37,6 +38,15 @@ impl Iptables {
             })
         };
         Ok(Iptables { changes: located(changes)?, restores: located(restores)? })
+    }
+
+    /// The programs that write to nf_tables, if they are there.
+    pub(super) fn of_nft(family: Family) -> Option<Iptables> {
+        let (named, plain) = match family {
+            Family::Ipv6 => (["ip6tables-nft", "ip6tables-nft-restore"], ["ip6tables", "ip6tables-restore"]),
+            _ => (["iptables-nft", "iptables-nft-restore"], ["iptables", "iptables-restore"]),
+        };
+        Iptables::of(named).or_else(|| Iptables::of(plain))
     }
 
     /// These programs, if both are there.

@@ -89,6 +89,21 @@ impl Backend {
     }
 }
 
+/// Whether the Go plugins' rules do it for all of these addresses, by either of their backends: which one they have taken, no
+/// configuration says.
+///
+/// # Errors
+/// What the kernel or the program says.
+pub fn is_done_by_others(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<bool> {
+    let nft = ruleset::open_if_any()?;
+    if let Some(nft) = &nft
+        && inherited::present::masquerades(nft, attachment, addresses)?
+    {
+        return Ok(true);
+    }
+    iptables::is_done_by_others(nft.as_ref(), attachment, addresses)
+}
+
 /// A backend that an ADD is about to use: what it needs is there.
 pub enum Masquerade {
     /// A conversation with the kernel's nf_tables.

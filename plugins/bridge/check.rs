@@ -41,7 +41,7 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     if conf.gateway != Gateway::No {
         container.is_forwarded(check)?;
     }
-    container.is_masqueraded(check, conf.masquerade)?;
+    container.is_masqueraded(check, &port, conf.masquerade)?;
     if conf.spoof_check { is_guarded(check, &container, &bridge, &port) } else { Ok(()) }
 }
 

@@ -146,7 +146,7 @@ fn ensure_nftables(
     })
 }
 
-/// Whether all is there that ADD made: by whom its record says, and else by whom this configuration means.
+/// Whether all is there that ADD made: by whom its record says, and else by whom this configuration means, or by the Go plugin.
 ///
 /// # Errors
 /// The first thing that is missing or was changed.
@@ -161,7 +161,11 @@ pub fn check(check: &Check, conf: &Conf, plan: &Plan, claimed: &[Allowed]) -> Re
         None => match chosen(conf)? {
             (_, Some(firewalld)) => check_firewalld(check, conf, plan, firewalld, &conf.zone),
             (Named::Iptables, None) => iptables::check(plan, &conf.admin_chain),
-            (_, None) => check_nftables(check, conf, plan),
+            (_, None) => check_nftables(check, conf, plan).or_else(|missing| {
+                let is_done =
+                    |nft: Option<Nft>| iptables::is_done_by_others(nft.as_ref(), plan, &conf.admin_chain);
+                if ruleset::open_if_any().is_ok_and(is_done) { Ok(()) } else { Err(missing) }
+            }),
         },
     }
 }

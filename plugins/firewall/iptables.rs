@@ -18,6 +18,7 @@
 use std::net::IpAddr;
 
 use cni::error::{Error, OrFail, Result};
+use linux::nft::{Family, Nft};
 
 use crate::attachment::gate::stages::STAGES;
 use crate::attachment::inherited;
@@ -164,9 +165,24 @@ pub fn ensure(plan: &Plan, admin: &str) -> Result<()> {
 /// # Errors
 /// The first that is missing, and what the program says.
 pub fn check(plan: &Plan, admin: &str) -> Result<()> {
+    compare(plan, admin, |v4| find(v4)?.list(TABLE, None))
+}
+
+/// Whether the Go plugin has written those rules, by whichever of the two programs.
+pub fn is_done_by_others(nft: Option<&Nft>, plan: &Plan, admin: &str) -> bool {
+    let listing = |v4| {
+        let family = if v4 { Family::Ipv4 } else { Family::Ipv6 };
+        let program = inherited::present::program(nft, family, TABLE, inherited::FORWARD)?;
+        program.map_or(Ok(String::new()), |iptables| iptables.list(TABLE, None))
+    };
+    compare(plan, admin, listing).is_ok()
+}
+
+/// Whether every rule is there, in the place where it does something.
+fn compare(plan: &Plan, admin: &str, listing: impl Fn(bool) -> Result<String>) -> Result<()> {
     for v4 in families(plan) {
         let wanted = Wanted::of(plan, v4, admin);
-        let listing = find(v4)?.list(TABLE, None)?;
+        let listing = listing(v4)?;
         for rule in wanted.rules() {
             let chain = rule.split(' ').nth(1).unwrap_or_default();
             if !listing.lines().any(|line| line == rule) {

@@ -19,7 +19,7 @@ use crate::portmap::holder::{self, Holders, Line, Standing};
 use crate::portmap::key::target;
 use crate::portmap::layout::{self, CONDITIONS, MARK_BIT, Way};
 use crate::portmap::plan::{Plan, plan};
-use crate::portmap::{PLUGIN, iptables, loopback, open};
+use crate::portmap::{PLUGIN, iptables, loopback, open, theirs};
 
 /// Compares the kernel with what the configuration wants.
 ///
@@ -28,11 +28,15 @@ use crate::portmap::{PLUGIN, iptables, loopback, open};
 pub fn check(check: &Check, raw: Raw) -> Result<()> {
     let conf = Conf::meant(raw)?;
     let written = record::written::<Line>(PLUGIN, &check.attachment.owner())?;
+    let is_ours = written.is_some();
     let is_by_iptables = written.is_some_and(|written| !holder::published(&written.lines).is_empty());
     match &conf.by {
-        By::Iptables(words) => iptables::check(check, &conf, words),
-        By::Either if is_by_iptables => iptables::check(check, &conf, &Words::default()),
-        By::Either | By::Nftables(_) => by_nftables(check, &conf),
+        By::Iptables(words) => iptables::check(check, &conf, words, is_ours),
+        By::Either if is_by_iptables => iptables::check(check, &conf, &Words::default(), is_ours),
+        By::Either | By::Nftables(_) => by_nftables(check, &conf).or_else(|missing| {
+            let by_others = || theirs::are_published(check, &conf).is_ok_and(|is_done| is_done);
+            if !is_ours && by_others() { Ok(()) } else { Err(missing) }
+        }),
     }
 }
 

@@ -194,22 +194,45 @@ pub fn end(nft: Option<&Nft>, attachment: &Attachment, published: &[&Published])
     faults.verdict()
 }
 
-/// Whether every rule is there that ADD made.
+/// Whether every rule is there that ADD made: ours, or the Go plugin's.
 ///
 /// # Errors
 /// The first that is missing, and what the program says.
-pub fn check(check: &Check, conf: &Conf, words: &Words) -> Result<()> {
+pub fn check(check: &Check, conf: &Conf, words: &Words, is_ours: bool) -> Result<()> {
+    compare(check, &Published::of(conf, words, &check.attachment, &check.prev), is_ours, find)
+}
+
+/// Whether the Go plugin has published this, by whichever of the two programs.
+///
+/// # Errors
+/// The first rule that is missing, and what the kernel or the program says.
+pub fn check_others(nft: Option<&Nft>, check: &Check, conf: &Conf) -> Result<()> {
+    let chain = inherited::ports_chain(&check.attachment);
+    let program = |family| {
+        let found = inherited::present::program(nft, family, TABLE, &chain)?;
+        found.ok_or_else(|| Error::internal(format!("table {TABLE} has no chain {chain}")))
+    };
+    compare(check, &Published::of(conf, &Words::default(), &check.attachment, &check.prev), false, program)
+}
+
+/// Whether every rule is there, by the program of each family. The Go plugin does not keep packets for 127.0.0.0/8 out, so from its
+/// containers that is not asked.
+fn compare(
+    check: &Check,
+    published: &Published,
+    is_ours: bool,
+    program: impl Fn(Family) -> Result<Iptables>,
+) -> Result<()> {
     let attachment = &check.attachment;
-    let published = Published::of(conf, words, attachment, &check.prev);
     let missing = |table: &str, rule: &Rule| {
         let order = rule.order();
         let text = format!("the ports of {attachment} are not published: table {table} has no rule");
         Err(Error::internal(format!("{text} {:?}", order.trim())))
     };
     for container in published.containers() {
-        let iptables = find(container.family())?;
+        let iptables = program(container.family())?;
         let (_, mut rules) = published.frame();
-        let Rules { own, entries } = Rules::of(&[(attachment, &published, container)]);
+        let Rules { own, entries } = Rules::of(&[(attachment, published, container)]);
         let (chain, count) = (inherited::ports_chain(attachment), own.len());
         rules.extend([own, entries].concat());
         if let Some(rule) = iptables.missing(TABLE, &rules)? {
@@ -221,7 +244,7 @@ pub fn check(check: &Check, conf: &Conf, words: &Words) -> Result<()> {
             let text = format!("chain {chain} of table {TABLE} has {found} rules of {count}");
             return Err(Error::internal(format!("the ports of {attachment} are not published: {text}")));
         }
-        if published.by_loopback() == Some(container.address) {
+        if is_ours && published.by_loopback() == Some(container.address) {
             let [table, ..] = published::GUARD;
             let (drops, jump) = guard();
             if let Some(rule) = iptables.missing(table, &[&drops[..], &[jump]].concat())? {

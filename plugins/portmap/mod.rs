@@ -6,6 +6,7 @@
 //! - [`claim`], [`release`]: elements come and go; [`holder`]: whose they are, and whether he lives;
 //! - [`loopback`]: 127.0.0.1 as a way to a container; [`flows`]: what has to begin anew;
 //! - [`iptables`]: all of it by that program, for those who insist;
+//! - [`theirs`]: what the Go plugin has published;
 //! - [`add`], [`del`], [`check`]: the verbs; [`list`]: who has which port.
 
 use cni::Plugin;
@@ -34,6 +35,8 @@ pub mod flows;
 pub mod loopback;
 
 pub mod iptables;
+
+pub mod theirs;
 
 pub mod add;
 pub mod check;

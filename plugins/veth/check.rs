@@ -31,7 +31,7 @@ pub fn check(check: &Check, raw: Raw) -> Result<()> {
     has_gateways(&host, &host_end, check, &container)?;
     is_reached(&host, &host_end, check, &container)?;
     container.is_forwarded(check)?;
-    container.is_masqueraded(check, conf.masquerade)
+    container.is_masqueraded(check, &host_end, conf.masquerade)
 }
 
 fn has_gateways(host: &Rtnl, host_end: &Link, check: &Check, container: &Container) -> Result<()> {

@@ -80,7 +80,7 @@ fn of_two_attachments_that_share_a_chain_the_second_keeps_its_masquerade() {
 }
 
 /// As v1.9.1 writes it: `nft -f -`, a rule for each address of each attachment.
-const NFTABLES: &str = r#"
+pub const NFTABLES: &str = r#"
 add table inet cni_plugins_masquerade { comment "Masquerading for plugins from github.com/containernetworking/plugins" ; }
 add chain inet cni_plugins_masquerade masq_checks { comment "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet" ; }
 add chain inet cni_plugins_masquerade postrouting { type nat hook postrouting priority 100 ; }
@@ -91,7 +91,7 @@ add rule inet cni_plugins_masquerade postrouting goto masq_checks
 add rule inet cni_plugins_masquerade masq_checks ip saddr == 10.9.0.7 ip daddr != 10.9.0.0/24 masquerade comment "6fd94d501e58f0aa-d4c4f3f5e1f1c5e1, net: unit-test, if: eth0, id: two"
 "#;
 
-const OF_ONE: &str = r#"
+pub const OF_ONE: &str = r#"
 add rule inet cni_plugins_masquerade masq_checks ip saddr == 10.9.0.2 ip daddr != 10.9.0.0/24 masquerade comment "6fd94d501e58f0aa-287fc69eff0574a2, net: unit-test, if: eth0, id: one"
 add rule inet cni_plugins_masquerade masq_checks ip6 saddr == fd00:9::2 ip6 daddr != fd00:9::/64 masquerade comment "6fd94d501e58f0aa-287fc69eff0574a2, net: unit-test, if: eth0, id: one"
 "#;
@@ -100,7 +100,7 @@ const BEHIND: &str = r#"
 add rule inet cni_plugins_masquerade masq_checks ip saddr == 10.9.0.8 ip daddr != 10.9.0.0/24 masquerade comment "82783ef24bdc7036-acb19d111858e348, net: alternate, if: net1, id: three"
 "#;
 
-fn nft(host: &Host, orders: &str) {
+pub fn nft(host: &Host, orders: &str) {
     host.sh(&format!("nft -f - <<'END'\n{orders}\nEND"));
 }
 

@@ -7,11 +7,17 @@ use sha2::{Digest, Sha512};
 pub(super) const TABLE: &str = "cni_plugins_masquerade";
 /// The chain in it that has the rules of containers.
 pub(super) const CHECKS: &str = "masq_checks";
+/// The table of published ports of that backend.
+pub(super) const PORTS_TABLE: &str = "cni_hostport";
+/// The chains in it that have the rules of ports; the second one those of v1.7 and v1.8 at one address.
+pub(super) const PUBLISHED: [&str; 2] = ["hostports", "hostip_hostports"];
+/// The chain in it that has the rules of sources.
+pub(super) const MASQUERADING: &str = "masquerading";
 /// The chain of iptables from which packets come to a container's.
 pub(super) const POSTROUTING: &str = "POSTROUTING";
 
 /// The chain of iptables that has the rules by which packets of containers pass.
-pub(super) const FORWARD: &str = "CNI-FORWARD";
+pub const FORWARD: &str = "CNI-FORWARD";
 
 /// A container's chain in the tables of iptables: `FormatChainName` of their `pkg/utils`.
 pub(in crate::attachment) fn chain(attachment: &Attachment) -> String {

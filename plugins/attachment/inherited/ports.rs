@@ -32,12 +32,9 @@ use super::names;
 use super::rules::{IPTABLES, Left, leave_chain};
 
 const NFTABLES: [Table<'static>; 2] = [
-    Table { family: Family::Ipv4, name: "cni_hostport" },
-    Table { family: Family::Ipv6, name: "cni_hostport" },
+    Table { family: Family::Ipv4, name: names::PORTS_TABLE },
+    Table { family: Family::Ipv6, name: names::PORTS_TABLE },
 ];
-
-/// The chains that have rules of containers; the second one has those of v1.7 and v1.8.
-const CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "masquerading"];
 
 pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Answer<()> {
     nft.settle(|| {
@@ -79,7 +76,7 @@ fn leave_rules(
     attachment: &Attachment,
     addresses: &[IpAddr],
 ) -> Answer<()> {
-    for chain in CHAINS {
+    for chain in names::PUBLISHED.into_iter().chain([names::MASQUERADING]) {
         for found in nft.rules(table, chain)? {
             let is_the_containers = found.rule.comment.as_deref() == Some(attachment.container.as_str());
             if is_the_containers && (addresses.is_empty() || leads_to(&found.rule, addresses)) {

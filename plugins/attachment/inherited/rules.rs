@@ -15,7 +15,7 @@ use super::names::{self, CHECKS, POSTROUTING};
 
 pub(super) const IPTABLES: [Table<'static>; 2] =
     [Table { family: Family::Ipv4, name: "nat" }, Table { family: Family::Ipv6, name: "nat" }];
-const NFTABLES: Table<'static> = Table { family: Family::Inet, name: names::TABLE };
+pub(super) const NFTABLES: Table<'static> = Table { family: Family::Inet, name: names::TABLE };
 
 /// Everything goes at once, and only as it was seen: iptables-nft holds no lock, and may be at work on the same chains.
 pub(super) fn remove(nft: &Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Answer<()> {

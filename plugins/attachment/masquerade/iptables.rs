@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use cni::call::Attachment;
 use cni::error::{Error, Faults, OrFail, Result};
 use ipnetwork::IpNetwork;
+use linux::nft::{Family, Nft};
 
 use crate::attachment::iptables::{Iptables, Rule};
 use crate::attachment::{inherited, ruleset};
@@ -142,6 +143,28 @@ pub fn check(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the Go plugins have written those rules, by whichever of the two programs.
+///
+/// # Errors
+/// What the kernel or the program says.
+pub fn is_done_by_others(
+    nft: Option<&Nft>,
+    attachment: &Attachment,
+    addresses: &[IpNetwork],
+) -> Result<bool> {
+    let chain = inherited::chain(attachment);
+    for (v4, addresses) in families(addresses) {
+        let family = if v4 { Family::Ipv4 } else { Family::Ipv6 };
+        let Some(iptables) = inherited::present::program(nft, family, TABLE, &chain)? else {
+            return Ok(false);
+        };
+        if iptables.missing(TABLE, &rules(attachment, v4, &addresses))?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
