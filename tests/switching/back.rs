@@ -21,8 +21,8 @@ fn of(folder: &str, verb: &str, network: &(&'static str, Value), pod: &Pod) -> C
     call(folder, verb, network, pod).container(pod.name())
 }
 
-/// Before they learned that a chain may be missing, the Go plugins complained of it when all else was done: the DEL that
-/// follows finds no link any more, and is content.
+/// The Go plugins may complain of a missing chain when all else is done: before they learned that it may be missing, and where
+/// iptables tells so by another exit status than they know. The DEL that follows finds no link any more, and is content.
 #[track_caller]
 fn go_dels(network: &(&'static str, Value), result: &Value, pod: &Pod) {
     let del = of(THEIRS, "DEL", &with_result(network, result), pod);
