@@ -76,6 +76,33 @@ fn del_and_gc_pass_over_a_key_that_cannot_be_read_and_say_which() {
     });
 }
 
+// DEL-10
+#[test]
+fn what_a_key_leads_to_is_looked_for_where_nobody_can_read_it_and_the_record_is_lost() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        for (program, conf) in conf::interfaces(host) {
+            let conf = conf::with(&conf::with(&conf, "/ipMasq", json!(true)), "/macspoofchk", json!(true));
+            let good = host.attach(program, conf.clone(), &pod);
+            for (pointer, value) in [
+                ("/ipMasq", json!("yes")),
+                ("/ipMasqBackend", json!("pf")),
+                ("/ipMasqBackend", json!(5)),
+                ("/macspoofchk", json!("yes")),
+            ] {
+                let bad = good.conf(conf::with(&conf, pointer, value));
+                for remembers in [true, false] {
+                    let result = good.add().result();
+                    host.sh("rm /run/jackfield/attachments/*");
+                    let del = if remembers { bad.del_with(&result) } else { bad.del() };
+                    del.silent();
+                    assert_eq!(host.sh("nft list ruleset"), "", "{program} {pointer} {remembers}");
+                }
+            }
+        }
+    });
+}
+
 // DEL-10, GC-22
 #[test]
 fn whoever_cannot_be_asked_for_the_lease_is_named_when_all_else_is_gone() {

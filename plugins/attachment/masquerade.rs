@@ -161,14 +161,14 @@ impl Masquerade {
 ///
 /// An attachment without a record may be the Go plugins', and then the rules are theirs. What they wrote over nf_tables is
 /// looked for whatever the configuration says today, for it costs three questions; for iptables-legacy a program is run, so
-/// that is done only where `ipMasq` is still set.
+/// that is done only where `ipMasq` is still set, or nobody can read whether it is.
 ///
 /// The kernel makes whoever closes a conversation in which something was deleted wait until no packet is on its way through
 /// the old rules: it goes to the waits.
 ///
 /// # Errors
 /// What the kernel says, after everything was tried.
-pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>, waits: &mut Waits) -> Result<()> {
+pub fn end(del: &Del, record: Option<&Record>, may_masquerade: bool, waits: &mut Waits) -> Result<()> {
     let _step = log::step("rules");
     let attachment = &del.attachment;
     let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
@@ -178,7 +178,7 @@ pub fn end(del: &Del, record: Option<&Record>, backend: Option<Backend>, waits: 
         None => (del.prev.as_ref().map(addresses_of), None),
     };
     let may_be = |by| claimed_by.is_none_or(|claimed| claimed == by);
-    let is_wanted = record.is_some() || backend.is_some();
+    let is_wanted = record.is_some() || may_masquerade;
     let nft = ruleset::open_if_any()?;
     let mut faults = Faults::default();
     if let Some(nft) = &nft {

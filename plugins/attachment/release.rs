@@ -10,7 +10,7 @@ use linux::rtnl::Rtnl;
 
 use crate::attachment::host_end;
 use crate::attachment::mark::{self, Mark};
-use crate::attachment::masquerade::{self, Backend};
+use crate::attachment::masquerade;
 use crate::attachment::record::{self, Record, again};
 use crate::attachment::waits::Waits;
 
@@ -20,8 +20,8 @@ pub struct Leaving<'a> {
     pub plugin: &'static str,
     /// Who gave the addresses.
     pub ipam: Option<&'a PluginName>,
-    /// Who masquerades, by the configuration of today: ADD may have had another.
-    pub masquerade: Option<Backend>,
+    /// Whether there is a masquerade, by the configuration of today: ADD may have had another.
+    pub masquerades: bool,
 }
 
 /// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
@@ -41,7 +41,8 @@ pub fn del(
     let _turn = record.as_ref().and_then(|_| faults.note(again::turn_to_end()));
     // Rules first, and their conversations stay open beside the removal of the link.
     let mut waits = Waits::of(&del.call);
-    faults.note(masquerade::end(del, record.as_ref(), leaving.masquerade, &mut waits));
+    let may_masquerade = leaving.masquerades || del.call.cannot_read("ipMasq");
+    faults.note(masquerade::end(del, record.as_ref(), may_masquerade, &mut waits));
     let gone = faults.note(Rtnl::here().doing(|| "open the host's namespace".into())).and_then(|host| {
         faults.note(first(&host, record.as_ref(), &mut waits));
         faults.note(host_end::remove(&host, del, |link| is_theirs(&host, link), &mut waits))

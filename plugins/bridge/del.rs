@@ -24,10 +24,11 @@ pub fn del(del: &Del, raw: Raw) -> Result<()> {
         let master = link.master.and_then(|master| host.link_by_index(master).ok().flatten());
         master.is_some_and(|master| master.name == raw.bridge())
     };
+    let may_check = raw.spoof_check() || del.call.cannot_read("macspoofchk");
     let mut is_known = false;
     let first = |host: &Rtnl, record: Option<&Record>, waits: &mut Waits| {
         is_known = record.is_some();
-        spoof::end(host, &del.attachment, record, raw.spoof_check(), waits)
+        spoof::end(host, &del.attachment, record, may_check, waits)
     };
     let mut faults = Faults::default();
     faults.note(release::del(del, &raw.leaving(), is_theirs, first));

@@ -50,9 +50,7 @@ impl Conf {
 impl Raw {
     /// What DEL and GC have to know, right even if nothing else in the configuration is any more.
     pub fn leaving(&self) -> Leaving<'_> {
-        let masquerade = Backend::meant(self.ip_masq, self.ip_masq_backend.as_deref());
-        let ipam = self.ipam.plugin.as_ref();
-        Leaving { plugin: PLUGIN, ipam, masquerade: masquerade.ok().flatten() }
+        Leaving { plugin: PLUGIN, ipam: self.ipam.plugin.as_ref(), masquerades: self.ip_masq }
     }
 }
 

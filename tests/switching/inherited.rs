@@ -21,14 +21,20 @@ fn go_adds(by: Iptables, network: &(&'static str, Value), pod: &Pod) -> Value {
 fn is_taken_down_whole(host: &Host, by: Iptables) {
     by.with_neighbours(host);
     for network in masquerading() {
-        for (has_netns, has_result) in [(true, true), (true, false), (false, true)] {
+        for (has_netns, has_result, ip_masq) in [
+            (true, true, json!(true)),
+            (true, false, json!(true)),
+            (false, true, json!(true)),
+            (true, true, json!("nobody can read this")),
+        ] {
             let pod = host.pod();
             let before = host.snapshot();
             let result = go_adds(by, &network, &pod);
             let rules = before.differences(&host.snapshot(), STAYS).join("\n");
             assert_eq!(rules.matches("MASQUERADE").count(), 2, "they do masquerade both families: {rules}");
 
-            let remembered = if has_result { with_result(&network, &result) } else { network.clone() };
+            let (program, conf) = if has_result { with_result(&network, &result) } else { network.clone() };
+            let remembered = (program, conf::with(&conf, "/ipMasq", ip_masq));
             let del = call(OURS, "DEL", &remembered, &pod);
             let del = if has_netns { del } else { del.netns("") };
             del.run().silent();

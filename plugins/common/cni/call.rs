@@ -7,7 +7,7 @@ use nix::unistd::getppid;
 use sha2::{Digest, Sha256};
 
 use crate::env::{self, Args};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 pub use crate::living::Attachments;
 use crate::name::{ContainerId, IfName, NetworkName};
 use crate::result::Success;
@@ -37,10 +37,25 @@ pub struct Call {
 }
 
 impl Call {
-    /// Does this key of the configuration count as not given because nobody could read it? Then DEL must not do what the
-    /// plugin does where it is not given, should that be more.
+    /// Does this key of the configuration, something in it, or what it is in, count as not given because nobody could read it?
+    /// Then DEL must not do what the plugin does where it is not given, should that be more; nor leave out, and say nothing,
+    /// what it does where it is given.
     pub fn cannot_read(&self, key: &str) -> bool {
-        self.unread.iter().any(|unread| unread == key)
+        self.unread.iter().any(|unread| is_at(unread, key) || is_at(key, unread))
+    }
+
+    /// The last word of a DEL that has not looked for something, since nobody could read one of the keys that lead there.
+    ///
+    /// # Errors
+    /// [`Code::DECODE`]: one of them could not be read.
+    pub fn must_have_read(&self, keys: &[&str], what: &str) -> Result<()> {
+        match keys.iter().find(|key| self.cannot_read(key)) {
+            None => Ok(()),
+            Some(key) => {
+                let text = format!("failed to load netconf: {key} cannot be read: nobody knows {what}");
+                Err(Error::new(Code::DECODE, text))
+            }
+        }
     }
 
     /// Whether DEL has to wait until the kernel has finished what nobody sees any more: somebody wants it (`JACKFIELD_WAIT`,
@@ -50,6 +65,11 @@ impl Call {
         // Whoever says something that is neither yes nor no has it his way at the cost of some milliseconds.
         getppid().as_raw() <= 1 || env::wants_to_wait() || wants_to_wait(&self.config).unwrap_or(true)
     }
+}
+
+/// Is the place of this path the other one, or in it?
+fn is_at(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Whether a configuration has DEL wait for the kernel.
@@ -181,6 +201,29 @@ impl Gc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_read_as_a_whole_or_not() {
+        let call = |unread: &[&str]| Call {
+            network: "net".parse().unwrap(),
+            spec: Spec::V1_0_0,
+            args: Args::default(),
+            path: Vec::new(),
+            stdin: Vec::new(),
+            config: Value::Null,
+            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
+        };
+        for unread in ["runtimeConfig", "runtimeConfig.ports", "runtimeConfig.ports[0].host"] {
+            assert!(call(&["mtu", unread]).cannot_read("runtimeConfig.ports"), "{unread}");
+        }
+        for unread in ["runtime", "runtimeConfig.port", "runtimeConfig.portsOf", "runtimeConfig.ips[0]"] {
+            assert!(!call(&["mtu", unread]).cannot_read("runtimeConfig.ports"), "{unread}");
+        }
+        let error = call(&["b"]).must_have_read(&["a", "b"], "where").unwrap_err();
+        assert_eq!(error.msg(), "failed to load netconf: b cannot be read: nobody knows where");
+        assert_eq!(error.code(), Code::DECODE);
+        call(&["b"]).must_have_read(&["a"], "where").unwrap();
+    }
 
     #[test]
     fn no_two_attachments_have_one_owner() {
