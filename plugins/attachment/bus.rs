@@ -229,9 +229,13 @@ fn reach(place: &SocketAddrUnix, patience: Duration) -> io::Result<UnixStream> {
 
 impl Answer {
     /// Its first argument, a text.
-    fn text(&self) -> Option<String> {
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn text(&self) -> Result<String, Refusal> {
         let mut body = Cursor { bytes: &self.body, at: 0, is_big: cfg!(target_endian = "big") };
-        self.signature.starts_with('s').then(|| body.text()).flatten()
+        let text = self.signature.starts_with('s').then(|| body.text()).flatten();
+        text.ok_or_else(|| nonsense("no text").into())
     }
 
     /// Its first argument, yes or no.
@@ -254,7 +258,7 @@ pub fn hostile(bytes: &[u8]) {
         let Ok(Incoming { signature, body, .. }) = Incoming::hear(&mut rest) else { return };
         assert!(rest.len() + 16 + body.len() <= before, "a message that is longer than what came");
         let answer = Answer { signature, body };
-        assert!(answer.text().is_none_or(|text| text.chars().count() <= answer.body.len()));
+        assert!(answer.text().ok().is_none_or(|text| text.chars().count() <= answer.body.len()));
         assert!(answer.truth().is_err() || answer.signature.starts_with('b'));
     }
 }

@@ -102,6 +102,17 @@ impl Firewalld {
         self.query(zone, address).doing(|| format!("failed to look for the address {address} in {zone} zone"))
     }
 
+    /// The zone that an address is in, if it is in one.
+    ///
+    /// # Errors
+    /// What firewalld says.
+    pub fn zone_of(&mut self, address: IpAddr) -> Result<Option<String>> {
+        let asked = self.0.call(ZONE, "getZoneOfSource", &[&source(address)]);
+        let zone = asked.and_then(|answer| answer.text());
+        let zone = zone.doing(|| format!("failed to look for the zone of the address {address}"))?;
+        Ok(Some(zone).filter(|zone| !zone.is_empty()))
+    }
+
     fn query(&mut self, zone: &str, address: IpAddr) -> std::result::Result<bool, Refusal> {
         self.0.call(ZONE, "querySource", &[zone, &source(address)])?.truth()
     }

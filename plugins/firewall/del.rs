@@ -5,11 +5,15 @@ use cni::error::{Faults, Result};
 use cni::result::Success;
 
 use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
+use crate::attachment::firewalld::Firewalld;
 use crate::attachment::record::{self, again};
 use crate::attachment::waits::Waits;
 use crate::attachment::{mark, ruleset};
 use crate::firewall::conf::{Choice, Conf, Named, Raw};
 use crate::firewall::{plan, release};
+
+/// Without these nobody knows whether an address was put into a zone of firewalld, and which.
+const ZONES: [&str; 2] = ["backend", "firewalldZone"];
 
 /// Ends what the container may. What somebody else has by now stays.
 ///
@@ -18,13 +22,16 @@ use crate::firewall::{plan, release};
 pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     let mut faults = Faults::default();
     let owner = del.attachment.owner();
-    let asks_nobody = ["backend", "firewalldZone"].iter().any(|key| del.call.cannot_read(key));
+    let asks_nobody = ZONES.iter().any(|key| del.call.cannot_read(key));
     let zone = || if asks_nobody { None } else { zone(raw) };
     let by_result = || del.prev.iter().flat_map(|prev| of_result(prev, zone())).collect::<Vec<_>>();
     // What cannot be read is said at the end, and stays; meanwhile the rest is looked for elsewhere.
     let written = faults.note(Claimed::of(&owner)).unwrap_or(Claimed::More(Vec::new()));
     let has_record = written != Claimed::NoRecord;
     let _turn = has_record.then(|| faults.note(again::turn_to_end()));
+    if asks_nobody && !matches!(written, Claimed::These(_)) {
+        faults.note(is_in_no_zone(del));
+    }
     let (claimed, is_all) = match written {
         Claimed::These(claimed) => (claimed, true),
         Claimed::NoRecord => (by_result(), del.prev.is_some()),
@@ -46,6 +53,26 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
         faults.note(record::remove(PLUGIN, &del.attachment));
     }
     faults.verdict()
+}
+
+/// No address of the result is in a zone of firewalld, where nobody can read which one ADD meant. What is in one may be an
+/// administrator's.
+///
+/// # Errors
+/// One is; firewalld does not tell.
+fn is_in_no_zone(del: &Del) -> Result<()> {
+    let addresses = del.prev.as_ref().map(plan::addresses).unwrap_or_default();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let Some(mut firewalld) = Firewalld::find_to_end()? else { return Ok(()) };
+    for address in addresses {
+        if let Some(zone) = firewalld.zone_of(address)? {
+            let what = format!("who has put the address {address} into {zone} zone");
+            del.call.must_have_read(&ZONES, &what)?;
+        }
+    }
+    Ok(())
 }
 
 /// What an ADD with this result may have claimed, ours or the Go plugin's.

@@ -50,7 +50,8 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
         }
         Waits::of(&del.call).keep(nft);
     }
-    if written.is_none() && raw.has_mappings() {
+    let may_have_mappings = raw.has_mappings() || del.call.cannot_read("runtimeConfig.portMappings");
+    if written.is_none() && may_have_mappings {
         faults.note(inherited::remove_legacy_ports(attachment));
     }
     if faults.is_empty() {
@@ -108,6 +109,10 @@ fn known(
         let is_by_iptables = !holder::published(&written.lines).is_empty() && !written.is_torn;
         let nothing = is_by_iptables.then(|| (Vec::new(), Vec::new()));
         return Ok(claims.map(|claims| (claims.keys(), claims.addresses.clone())).or(nothing));
+    }
+    // A condition that nobody can read, say, leads to other maps.
+    if !del.call.unread.is_empty() {
+        return Ok(None);
     }
     let mut addresses = addresses_of(del);
     match Conf::meant(raw.clone()) {

@@ -134,6 +134,29 @@ fn where_firewalld_runs_a_container_is_a_source_of_a_zone() {
 }
 
 #[test]
+fn an_address_in_a_zone_that_nobody_can_read_stays_there_and_is_told() {
+    where_it_can_run("an_address_in_a_zone_that_nobody_can_read_stays_there_and_is_told", |host| {
+        let _firewalld = Daemon::start(host);
+        let web = Container::new(host, "web").admitted();
+        host.sh("rm /run/jackfield/attachments/*.firewall");
+        let bad = [("backend", json!(5)), ("firewalldZone", json!(["trusted"]))]
+            .map(|(key, value)| (key, web.wall.conf(conf::with(&network(host), &format!("/{key}"), value))));
+        for (key, wall) in &bad {
+            wall.del_with(&web.result).fails(6).names(&[key, "10.9.0.2", "trusted zone"]);
+            assert_eq!(sources(host, "trusted"), WEB);
+        }
+        web.wall.del_with(&web.result).silent();
+        assert_eq!(sources(host, "trusted"), NONE);
+        bad.iter().for_each(|(_, wall)| wall.del_with(&web.result).silent());
+        // The record knows better.
+        let web = web.admitted();
+        bad[0].1.del().silent();
+        assert_eq!(sources(host, "trusted"), NONE);
+        web.link.del().silent();
+    });
+}
+
+#[test]
 fn what_goes_wrong_at_firewalld_is_quoted_and_undone() {
     where_it_can_run("what_goes_wrong_at_firewalld_is_quoted_and_undone", |host| {
         let firewalld = Daemon::start(host);

@@ -52,6 +52,35 @@ fn del_finds_the_ports_by_record_by_configuration_by_result_or_by_their_owner() 
     });
 }
 
+// DEL-10
+#[test]
+fn del_without_a_record_finds_the_ports_where_a_key_cannot_be_read() {
+    lab_with(OURS, |host| {
+        let mappings = [port("tcp", 80), port("udp", 81)];
+        let some = json!(["ip", "saddr", "192.0.2.2"]);
+        for (pointer, value, told) in [
+            ("/runtimeConfig", json!(5), "runtimeConfig"),
+            ("/runtimeConfig/portMappings", json!([port("tcp", 80), "81"]), "portMappings[1]"),
+            ("/conditionsV4", json!(5), "conditionsV4"),
+            ("/backend", json!(["iptables"]), "backend"),
+        ] {
+            let web = Container::new(host, "web").with("/conditionsV4", some.clone());
+            let bad = web.wanting(&mappings);
+            let bad = bad.conf(conf::with(bad.configuration(), pointer, value));
+            for knows_result in [true, false] {
+                web.publishes(&mappings);
+                host.sh("rm /run/jackfield/attachments/*.portmap");
+                let del = if knows_result { bad.del_with(&web.result) } else { bad.del() };
+                assert!(del.stderr().contains(told), "{del}");
+                del.silent();
+                assert_eq!(host.sh("nft list ruleset"), "", "{pointer} {knows_result}");
+            }
+            web.del();
+            web.pod.delete();
+        }
+    });
+}
+
 #[test]
 fn a_del_of_what_was_never_published_does_nothing() {
     lab_with(OURS, |host| {

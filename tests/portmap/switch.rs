@@ -71,6 +71,28 @@ fn ports_that_the_go_plugin_published_by_iptables_legacy_go_with_our_del() {
     in_a_world_of_both(name, &[Need::IptablesLegacy], |host| goes_with_our_del(host, Iptables::Legacy));
 }
 
+// DEL-10
+#[test]
+fn ports_that_the_go_plugin_published_by_iptables_legacy_go_though_nobody_can_read_them() {
+    let name = "ports_that_the_go_plugin_published_by_iptables_legacy_go_though_nobody_can_read_them";
+    in_a_world_of_both(name, &[Need::IptablesLegacy], |host| {
+        let (by, web) = (Iptables::Legacy, Container::new(host, "web"));
+        let at = |conf: &Value| conf::with(conf, "/cniVersion", json!("1.0.0"));
+        let conf = at(web.wanting(&[port("tcp", 80)]).configuration());
+        for (pointer, value) in [
+            ("/runtimeConfig", json!(5)),
+            ("/runtimeConfig/portMappings", json!("80")),
+            ("/runtimeConfig/portMappings", json!([80])),
+        ] {
+            go("ADD", &conf::with(&conf, "/prevResult", at(&web.result)), &web, by).run().result();
+            assert!(by.listing(host).contains("CNI-DN-"));
+            let bad = web.ports.conf(conf::with(&conf, pointer, value));
+            bad.call("DEL").env("PATH", by.path()).run().silent();
+            assert!(!by.listing(host).contains("CNI-DN-"), "{pointer}");
+        }
+    });
+}
+
 /// Debian's version has no such backend: these are the rules of v1.7 to v1.9, by `nft`.
 #[test]
 fn ports_that_the_go_plugin_published_by_nftables_go_with_our_del() {
