@@ -1,6 +1,7 @@
 //! Switching over with living containers: what the Go plugins attached is taken down by ours, and the other way round.
 
 mod back;
+mod changed;
 mod check;
 mod inherited;
 mod layouts;

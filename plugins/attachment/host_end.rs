@@ -5,7 +5,6 @@ use std::path::Path;
 use cni::call::{Attachment, Del, Owner};
 use cni::error::{Code, Error, OrFail, Result};
 use cni::log;
-use cni::result::Success;
 use linux::link::Link;
 use linux::netns::{NetNs, OpenError};
 use linux::rtnl::Rtnl;
@@ -107,16 +106,15 @@ pub fn find_of(host: &Rtnl, owner: &Owner) -> Result<Option<Link>> {
 /// result, and without that through the container's namespace.
 ///
 /// # Errors
-/// What the kernel says; a link or a namespace that is gone is no error.
+/// There is a host end of which nobody can tell whether it is this attachment's; what the kernel says. A link or a namespace
+/// that is gone is no error.
 pub fn remove(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool, waits: &mut Waits) -> Result<()> {
     let _step = log::step("links");
     let link = match find(host, &del.attachment)? {
-        Some(link) => Some(link),
-        None => {
-            theirs_by_result(host, del)?.map_or_else(|| theirs_by_netns(host, del), |link| Ok(Some(link)))?
-        }
+        None => theirs(host, del, is_theirs)?,
+        ours => ours,
     };
-    let Some(link) = link.filter(|link| is_ours(link) || is_theirs(link)) else { return Ok(()) };
+    let Some(link) = link else { return Ok(()) };
     waits.delete_link(host, link.index).doing(|| format!("failed to delete {:?}", link.name))
 }
 
@@ -131,47 +129,101 @@ fn is_go_name(name: &str) -> bool {
     digits.len() == 8 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The host end that the previous result names, if it is the very link: a veth with that MAC.
-fn theirs_by_result(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
-    let named = |prev: &Success| -> Vec<_> {
-        let on_host = prev.interfaces.iter().filter(|it| it.sandbox.is_none() && is_go_name(&it.name));
-        on_host.cloned().collect()
-    };
-    for interface in del.prev.as_ref().map(named).unwrap_or_default() {
-        let found = host.link_by_name(&interface.name).doing(|| format!("look up {}", interface.name))?;
-        let same = |link: &Link| {
-            let mac = link.mac.map(|mac| mac.to_string());
-            link.is_kind("veth")
-                && mac.as_deref() == interface.mac.as_deref().map(str::to_lowercase).as_deref()
-        };
-        if let Some(link) = found.filter(same) {
-            return Ok(Some(link));
-        }
+/// The host end that the Go plugin of the same name made for this attachment. Any other is somebody else's, or might be.
+///
+/// The configuration may have changed since: it proves a link, and does not disprove one. What else proves one is that the
+/// previous result names it, and that it is either behind `CNI_IFNAME` or has the MAC that stands there. (A name is no more than
+/// four random bytes; and a MAC changes, for systemd gives links others a moment after they are made.)
+///
+/// # Errors
+/// One of which none of that can be said: as long as it is there the attachment may be, and its addresses with it. What the
+/// kernel says.
+fn theirs(host: &Rtnl, del: &Del, is_theirs: impl Fn(&Link) -> bool) -> Result<Option<Link>> {
+    let named = named(host, del)?;
+    if let Some(it) = named.iter().find(|it| it.has_its_mac && is_theirs(&it.link)) {
+        return Ok(Some(it.link.clone()));
     }
-    Ok(None)
+    let is_named = |link: &Link| named.iter().any(|it| it.link.index == link.index);
+    let is_gone = match behind(host, del)? {
+        Behind::Theirs(link) if is_named(&link) || is_theirs(&link) => return Ok(Some(link)),
+        Behind::Theirs(link) => return Err(unproven(host, &del.attachment, &link)),
+        Behind::NoneOfTheirs => true,
+        Behind::Unknown => false,
+    };
+    if let [only] = named.as_slice()
+        && only.has_its_mac
+    {
+        return Ok(Some(only.link.clone()));
+    }
+    // Where the namespace is there and leads to no such link, one of that name with another MAC is another's.
+    let doubtful = named.iter().find(|it| it.has_its_mac || !is_gone);
+    doubtful.map_or(Ok(None), |it| Err(unproven(host, &del.attachment, &it.link)))
 }
 
-/// The host end behind the link `CNI_IFNAME` of the container, if the Go plugins named it. Any other link of that name is
-/// somebody else's.
-fn theirs_by_netns(host: &Rtnl, del: &Del) -> Result<Option<Link>> {
-    let Some(path) = &del.netns else { return Ok(None) };
+/// Why a link stays that is called as the Go plugins call theirs.
+fn unproven(host: &Rtnl, attachment: &Attachment, link: &Link) -> Error {
+    let bridge = link.master.and_then(|master| host.link_by_index(master).ok().flatten());
+    let place = bridge.map_or("no port of a bridge".into(), |bridge| format!("a port of {:?}", bridge.name));
+    let text = format!("failed to delete {:?}: nothing proves that it belongs to {attachment}", link.name);
+    Error::internal(text).details(format!(
+        "it is called as the Go plugins call host ends, and is {place}: this configuration makes no such link; as long as it is \
+         there the addresses stay taken"
+    ))
+}
+
+/// A host end that the previous result names, as the Go plugins name theirs.
+struct Named {
+    link: Link,
+    has_its_mac: bool,
+}
+
+fn named(host: &Rtnl, del: &Del) -> Result<Vec<Named>> {
+    let mut named = Vec::new();
+    let interfaces = del.prev.iter().flat_map(|prev| &prev.interfaces);
+    for interface in interfaces.filter(|it| it.sandbox.is_none() && is_go_name(&it.name)) {
+        let found = host.link_by_name(&interface.name).doing(|| format!("look up {}", interface.name))?;
+        if let Some(link) = found.filter(|link| link.is_kind("veth")) {
+            let said = interface.mac.as_deref().map(str::to_lowercase);
+            let has_its_mac = said.is_some() && said == link.mac.map(|mac| mac.to_string());
+            named.push(Named { link, has_its_mac });
+        }
+    }
+    Ok(named)
+}
+
+/// What is behind the link `CNI_IFNAME` of the container.
+enum Behind {
+    /// A host end that the Go plugins named.
+    Theirs(Link),
+    /// Any other link, or none.
+    NoneOfTheirs,
+    /// There is no namespace to look into.
+    Unknown,
+}
+
+fn behind(host: &Rtnl, del: &Del) -> Result<Behind> {
+    let Some(path) = &del.netns else { return Ok(Behind::Unknown) };
     let doing = || format!("failed to open netns {:?}", path.display().to_string());
     let netns = match NetNs::open(path) {
         // A file that is no namespace is what an unmounted one leaves behind.
-        Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(None),
+        Err(OpenError::Absent(_) | OpenError::NotANamespace(..)) => return Ok(Behind::Unknown),
         opened => opened.doing(doing)?,
     };
     let container = match netns.rtnl() {
         // A namespace of another kind.
-        Err(error) if error.is_invalid() => return Ok(None),
+        Err(error) if error.is_invalid() => return Ok(Behind::Unknown),
         entered => entered.doing(doing)?,
     };
     let ifname = &del.attachment.ifname;
     let inner = container
         .link_by_name(ifname.as_str())
         .doing(|| format!("failed to lookup {:?}", ifname.as_str()))?;
-    let Some(inner) = inner.filter(|link| link.is_kind("veth")) else { return Ok(None) };
-    Ok(other_end(host, &inner, &netns)?.filter(|link| is_go_name(&link.name)))
+    let outer = match inner.filter(|link| link.is_kind("veth")) {
+        Some(inner) => other_end(host, &inner, &netns)?,
+        None => None,
+    };
+    let theirs = outer.filter(|link| is_go_name(&link.name));
+    Ok(theirs.map_or(Behind::NoneOfTheirs, Behind::Theirs))
 }
 
 /// The other end of a container's link, if it is on the host.

@@ -25,7 +25,8 @@ pub struct Leaving<'a> {
 }
 
 /// DEL of a veth pair: everything is tried, then what failed is told. `is_theirs` decides whether a host end could have
-/// been made by the Go plugin of the same name for this configuration. `first` ends what only this plugin makes.
+/// been made by the Go plugin of the same name for this configuration. `first` ends what only this plugin makes; `last` what
+/// stays in force until the link is gone.
 ///
 /// # Errors
 /// What could not be removed. As long as the link may be there, its lease is kept.
@@ -34,6 +35,7 @@ pub fn del(
     leaving: &Leaving<'_>,
     is_theirs: impl Fn(&Rtnl, &Link) -> bool,
     first: impl FnOnce(&Rtnl, Option<&Record>, &mut Waits) -> Result<()>,
+    last: impl FnOnce(Option<&Record>) -> Result<()>,
 ) -> Result<()> {
     let mut faults = Faults::default();
     // What cannot be read is said at the end, and stays; meanwhile the rest is looked for elsewhere.
@@ -48,6 +50,9 @@ pub fn del(
         faults.note(host_end::remove(&host, del, |link| is_theirs(&host, link), &mut waits))
     });
     drop(waits);
+    if gone.is_some() {
+        faults.note(last(record.as_ref()));
+    }
     if faults.is_empty() {
         faults.note(record::remove(leaving.plugin, &del.attachment));
     }

@@ -1,7 +1,7 @@
 //! DEL and GC.
 
 use cni::call::{Del, Gc};
-use cni::error::{Faults, Result};
+use cni::error::Result;
 use linux::link::Link;
 use linux::rtnl::Rtnl;
 
@@ -25,18 +25,15 @@ pub fn del(del: &Del, raw: Raw) -> Result<()> {
         master.is_some_and(|master| master.name == raw.bridge())
     };
     let may_check = raw.spoof_check() || del.call.cannot_read("macspoofchk");
-    let mut is_known = false;
     let first = |host: &Rtnl, record: Option<&Record>, waits: &mut Waits| {
-        is_known = record.is_some();
         spoof::end(host, &del.attachment, record, may_check, waits)
     };
-    let mut faults = Faults::default();
-    faults.note(release::del(del, &raw.leaving(), is_theirs, first));
-    // What the Go plugin wrote stays in force until its link is gone.
-    if !is_known {
-        faults.note(spoof::theirs::remove(&del.attachment));
-    }
-    faults.verdict()
+    // Without a record it may be the Go plugin's.
+    let last = |record: Option<&Record>| match record {
+        Some(_) => Ok(()),
+        None => spoof::theirs::remove(&del.attachment),
+    };
+    release::del(del, &raw.leaving(), is_theirs, first, last)
 }
 
 /// Removes what belongs to no living attachment.

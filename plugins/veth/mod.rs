@@ -41,7 +41,7 @@ impl Plugin for Veth {
     fn del(del: &Del, conf: conf::Raw) -> Result<()> {
         let leaving = conf.leaving();
         // A host end that the Go plugin made stands alone.
-        release::del(del, &leaving, |_, link| link.master.is_none(), |_, _, _| Ok(()))?;
+        release::del(del, &leaving, |_, link| link.master.is_none(), |_, _, _| Ok(()), |_| Ok(()))?;
         leaving.ipam.map(drop).ok_or_else(conf::no_ipam)
     }
 
