@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::lab::attach::Attach;
 use crate::lab::call::Call;
-use crate::lab::host::Host;
+use crate::lab::host::{Host, Pod};
 use crate::lab::world::Need;
 use crate::lab::{conf, lab_with};
 use crate::portmap::port;
@@ -228,6 +228,74 @@ fn a_repeated_add_of_firewall_that_fails_leaves_the_record_as_it_was() {
         web.check().silent();
         web.del();
         assert_eq!(left(host, "firewall"), "");
+    });
+}
+
+/// A network with rules, and the same without any and with other addresses; neither has leases.
+fn guarded_and_plain(host: &Host, backend: &str) -> [Value; 2] {
+    let plain = conf::fixed(host);
+    let guarded =
+        [("/ipMasq", json!(true)), ("/ipMasqBackend", json!(backend)), ("/macspoofchk", json!(true))];
+    let guarded = guarded.into_iter().fold(plain.clone(), |conf, (key, value)| conf::with(&conf, key, value));
+    [guarded, conf::with(&plain, "/ipam/addresses/0/address", json!("10.9.0.6/24"))]
+}
+
+/// As after an ADD that was killed before it made the link, but had claimed everything else.
+fn dead(attachment: &Attach<'_>, pod: &Pod) {
+    attachment.add().result();
+    pod.sh("ip link delete eth0");
+}
+
+/// What of the first ADD's rules is there.
+fn of_the_dead(host: &Host) -> String {
+    host.sh("{ nft list ruleset; iptables -t nat -S; ip6tables -t nat -S; } 2>/dev/null | grep -e container-1 -e '10.9.0.5' -e CNI- || true")
+}
+
+#[test]
+fn what_an_add_has_claimed_that_was_killed_holds_for_no_later_one() {
+    lab_with(OURS, |host| {
+        for backend in ["nftables", "iptables"] {
+            let pod = host.pod();
+            let [guarded, plain] =
+                guarded_and_plain(host, backend).map(|conf| host.attach("bridge", conf, &pod));
+            dead(&guarded, &pod);
+            assert!(of_the_dead(host).contains("container-1"), "{backend}");
+            plain.add().result();
+            assert_eq!(of_the_dead(host), "", "{backend}");
+            assert!(
+                pod.pings("10.9.0.1") && pod.pings("fd00:9::1"),
+                "{backend}: from whatever address it has"
+            );
+            plain.del().silent();
+            assert_eq!(left(host, "bridge"), "");
+
+            // The later one fails, and the record of the first is there again.
+            dead(&guarded, &pod);
+            let stub = host.stub("refusing-ipam");
+            stub.fails("ADD", r#"{"cniVersion": "1.1.0", "code": 50, "msg": "none left"}"#);
+            let refused =
+                plain.conf(conf::with(plain.configuration(), "/ipam", json!({"type": "refusing-ipam"})));
+            refused.path(&format!("{}:{}", stub.folder(), host.bin().display())).add().fails(50);
+            plain.del().silent();
+            assert_eq!((of_the_dead(host), left(host, "bridge")), Default::default(), "{backend}");
+        }
+    });
+}
+
+#[test]
+fn an_add_after_one_that_was_killed_is_killed_too_and_del_removes_what_both_have_left() {
+    lab_with(OURS, |host| {
+        let pod = host.pod();
+        let [guarded, plain] =
+            guarded_and_plain(host, "nftables").map(|conf| host.attach("bridge", conf, &pod));
+        dead(&guarded, &pod);
+        killed_at_each(&plain.call("ADD"), |step| {
+            plain.del().silent();
+            assert_eq!(host.sh("nft list ruleset; ls -A /run/jackfield/attachments"), "", "{step}");
+            assert!(pod.links().is_empty(), "{step}");
+            dead(&guarded, &pod);
+        });
+        plain.del().silent();
     });
 }
 

@@ -169,34 +169,63 @@ impl Masquerade {
 /// # Errors
 /// What the kernel says, after everything was tried.
 pub fn end(del: &Del, record: Option<&Record>, may_masquerade: bool, waits: &mut Waits) -> Result<()> {
-    let _step = log::step("rules");
-    let attachment = &del.attachment;
-    let (addresses, claimed_by) = match record.map(|record| &record.masquerade) {
-        Some(Noted::Nothing) => return Ok(()),
-        Some(Noted::This(Masqueraded { addresses, by, .. })) => (Some(addresses.clone()), Some(*by)),
-        Some(Noted::Torn) => (None, None),
-        None => (del.prev.as_ref().map(addresses_of), None),
+    match record {
+        Some(record) => end_noted(record, waits),
+        None => {
+            let addresses = del.prev.as_ref().map(addresses_of);
+            End { attachment: &del.attachment, addresses, by: None, is_wanted: may_masquerade }.come(waits)
+        }
+    }
+}
+
+/// Ends the masquerade that a record speaks of, and waits as [`end`] does.
+///
+/// # Errors
+/// What the kernel says, after everything was tried.
+pub fn end_noted(record: &Record, waits: &mut Waits) -> Result<()> {
+    let (addresses, by) = match &record.masquerade {
+        Noted::Nothing => return Ok(()),
+        Noted::This(Masqueraded { addresses, by, .. }) => (Some(addresses.clone()), Some(*by)),
+        Noted::Torn => (None, None),
     };
-    let may_be = |by| claimed_by.is_none_or(|claimed| claimed == by);
-    let is_wanted = record.is_some() || may_masquerade;
-    let nft = ruleset::open_if_any()?;
-    let mut faults = Faults::default();
-    if let Some(nft) = &nft {
-        if may_be(Backend::Nftables) && is_wanted {
-            faults.note(match &addresses {
-                Some(addresses) => nftables::remove(nft, &attachment.owner(), addresses),
-                None => nftables::sweep(nft, |mark| mark.is_of(&attachment.owner())),
-            });
+    End { attachment: &record.attachment, addresses, by, is_wanted: true }.come(waits)
+}
+
+/// A masquerade that ends, as far as it is known.
+struct End<'a> {
+    attachment: &'a Attachment,
+    /// Which addresses it had; `None` if only the rules can tell.
+    addresses: Option<Vec<IpAddr>>,
+    /// Who kept the rules, if that is known.
+    by: Option<Backend>,
+    /// Whether to look also where that costs something.
+    is_wanted: bool,
+}
+
+impl End<'_> {
+    fn come(self, waits: &mut Waits) -> Result<()> {
+        let _step = log::step("rules");
+        let (attachment, addresses) = (self.attachment, self.addresses.as_deref());
+        let may_be = |by| self.by.is_none_or(|known| known == by);
+        let nft = ruleset::open_if_any()?;
+        let mut faults = Faults::default();
+        if let Some(nft) = &nft {
+            if may_be(Backend::Nftables) && self.is_wanted {
+                faults.note(match addresses {
+                    Some(addresses) => nftables::remove(nft, &attachment.owner(), addresses),
+                    None => nftables::sweep(nft, |mark| mark.is_of(&attachment.owner())),
+                });
+            }
+            if may_be(Backend::Iptables) {
+                faults.note(inherited::remove(nft, attachment, addresses.unwrap_or_default()));
+            }
         }
-        if may_be(Backend::Iptables) {
-            faults.note(inherited::remove(nft, attachment, addresses.as_deref().unwrap_or_default()));
+        if may_be(Backend::Iptables) && self.is_wanted {
+            faults.note(inherited::remove_legacy(attachment, addresses.unwrap_or_default()));
         }
+        nft.into_iter().for_each(|nft| waits.keep(nft));
+        faults.verdict()
     }
-    if may_be(Backend::Iptables) && is_wanted {
-        faults.note(inherited::remove_legacy(attachment, addresses.as_deref().unwrap_or_default()));
-    }
-    nft.into_iter().for_each(|nft| waits.keep(nft));
-    faults.verdict()
 }
 
 /// Ends the masquerade by iptables of a stale record: its rules name no owner, so [`sweep`] does not know them.

@@ -22,9 +22,11 @@ use crate::attachment::container_end::ContainerEnd;
 use crate::attachment::host_end::{open_netns, refuse_second};
 use crate::attachment::lease::Lease;
 use crate::attachment::mark::{self, Mark};
-use crate::attachment::record::Written;
+use crate::attachment::masquerade;
 use crate::attachment::record::claim::Claim;
 use crate::attachment::record::lines::Lines;
+use crate::attachment::record::{self, Record, Written};
+use crate::attachment::waits::Waits;
 
 /// How long a pair may take to come up: the Go plugin's whole patience.
 pub const PATIENCE: Duration = Duration::from_millis(2550);
@@ -88,20 +90,33 @@ impl<'a> Sides<'a> {
 
     /// Writes down that this attachment is about to be made, and keeps every other ADD of it away until this one ends.
     ///
+    /// A record that is there is that of an ADD that was killed, or whose link somebody has removed. What it claimed ends
+    /// first: the new record does not speak of it, and a rule would hold for the new link, whose name is the same. `end` ends what
+    /// only this plugin makes.
+    ///
     /// # Errors
-    /// Another one was faster; what the file system says.
-    pub fn claim(&self, trail: &mut Trail) -> Result<Claim> {
+    /// Another one was faster; what the older one claimed could not be ended; what the file system says.
+    pub fn claim(&self, trail: &mut Trail, end: impl Fn(&Record, &mut Waits) -> Result<()>) -> Result<Claim> {
         let _step = log::step("record");
         let claim = trail.step(|| {
             Claim::make(self.plugin, self.attachment, |older: Option<Written<IgnoredAny>>| {
-                // Another ADD may have ended between our first look and our claim: the record then is the living one's, and stays.
-                older.map_or(Ok(()), |_| refuse_second(&self.host, &self.container, self.attachment))?;
+                older.map_or(Ok(()), |_| self.end_the_dead(&end))?;
                 Ok(Lines::default())
             })
         })?;
         // Until all is answered, or undone, nobody else gets at what this ADD makes.
         trail.forget(claim.taking_back(|_: &IgnoredAny| false));
         Ok(claim)
+    }
+
+    fn end_the_dead(&self, end: impl Fn(&Record, &mut Waits) -> Result<()>) -> Result<()> {
+        // Another ADD may have ended between our first look and our claim: the record then is the living one's, and stays.
+        refuse_second(&self.host, &self.container, self.attachment)?;
+        let record = record::find(self.plugin, self.attachment)?;
+        let record = record.unwrap_or_else(|| Record::torn(self.attachment.clone()));
+        let mut waits = Waits::here();
+        let ended = masquerade::end_noted(&record, &mut waits).and_then(|()| end(&record, &mut waits));
+        ended.doing(|| format!("failed to end what an earlier ADD of {} has left", self.attachment))
     }
 
     /// Makes the pair. Both ends are born in their places; a port is one from its first instant.

@@ -21,6 +21,11 @@ impl Waits {
         Waits { are_left: !call.waits_for_the_kernel(), conversations: Vec::new() }
     }
 
+    /// Of somebody who waits himself: nothing is left to a child process.
+    pub fn here() -> Waits {
+        Waits { are_left: false, conversations: Vec::new() }
+    }
+
     /// Closes a conversation later: beside the removal of a link, or at the end. The kernel then waits for the packets on
     /// their way once, not twice.
     pub fn keep(&mut self, conversation: impl AsRawFd + 'static) {

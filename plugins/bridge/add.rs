@@ -66,17 +66,19 @@ struct Joining<'a> {
 impl Joining<'_> {
     fn join(&self, trail: &mut Trail, ipam: Option<Ready>, bridge: Option<Link>) -> Result<Success> {
         let (conf, sides) = (self.conf, &self.sides);
-        let mut claim = sides.claim(trail)?;
+        let attachment = &self.add.attachment;
+        let mut claim = sides
+            .claim(trail, |older, waits| spoof::end(&sides.host, attachment, Some(older), true, waits))?;
         let (lease, plan) = self.obtain(trail, ipam)?;
         let bridge = trail.step(|| shared::ensure_bridge(&sides.host, conf, self.mtu, bridge))?;
         let gateways = plan.as_ref().map(|plan| plan.gateways.as_slice()).unwrap_or_default();
         let gateway = trail.step(|| shared::ensure_gateways(&sides.host, &bridge, gateways, conf))?;
         if let (Some(masquerade), Some(plan)) = (&self.masquerade, &plan) {
-            masquerade.ensure(trail, &mut claim, &self.add.attachment, &plan.container.addresses)?;
+            masquerade.ensure(trail, &mut claim, attachment, &plan.container.addresses)?;
         }
         let mac = conf.mac.unwrap_or_else(Mac::random);
         if let Some(nft) = &self.spoof_check {
-            spoof::ensure(trail, &mut claim, nft, &self.add.attachment, mac)?;
+            spoof::ensure(trail, &mut claim, nft, attachment, mac)?;
         }
         let port = Port { hairpin: conf.reflection == Reflection::Hairpin, isolated: conf.isolated };
         let pair =

@@ -43,7 +43,7 @@ fn connect(
     mtu: Option<u32>,
     masquerade: Option<&Masquerade>,
 ) -> Result<Success> {
-    let mut claim = sides.claim(trail)?;
+    let mut claim = sides.claim(trail, |_, _| Ok(()))?;
     let (lease, given) = Lease::obtain(trail, ipam)?;
     mtu::carries(mtu, &given)?;
     let plan = plan(&add.attachment, conf, given)?;

@@ -170,6 +170,11 @@ pub(super) fn is_whole(line: &[u8]) -> bool {
 }
 
 impl Record {
+    /// One of which nobody can tell what it said.
+    pub fn torn(attachment: Attachment) -> Record {
+        Record { masquerade: Noted::Torn, spoof_check: Noted::Torn, ..Record::of(attachment) }
+    }
+
     /// What the first line says.
     fn of(attachment: Attachment) -> Record {
         Record { attachment, masquerade: Noted::Nothing, spoof_check: Noted::Nothing, life: None }
