@@ -14,7 +14,7 @@
 //! - [`published`]: who has ports by iptables, and their end;
 //! - [`life`]: what an attachment's life hangs by, where a plugin comes behind others;
 //! - [`forwarding`]: the host forwards packets; [`localnet`]: packets for 127.0.0.0/8 come and go by a link;
-//! - [`lease`]: what IPAM gave, and when it goes back;
+//! - [`lease`]: what IPAM gave, and when it goes back; [`leased`]: whose an address is by now;
 //! - [`container_end`]: settings, addresses and routes inside the container;
 //! - [`pair`]: making the veth pair;
 //! - [`release`]: DEL and GC, in the one order that is safe;
@@ -33,6 +33,7 @@ pub mod host_end;
 pub mod inherited;
 pub mod iptables;
 pub mod lease;
+pub mod leased;
 pub mod life;
 pub mod localnet;
 pub mod mark;

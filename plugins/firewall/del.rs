@@ -8,7 +8,7 @@ use crate::attachment::allowed::{self, Allowed, Backend, Claimed, PLUGIN};
 use crate::attachment::firewalld::Firewalld;
 use crate::attachment::record::{self, again};
 use crate::attachment::waits::Waits;
-use crate::attachment::{mark, ruleset};
+use crate::attachment::{leased, mark, ruleset};
 use crate::firewall::conf::{Choice, Conf, Named, Raw};
 use crate::firewall::{plan, release};
 
@@ -32,7 +32,7 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
     if asks_nobody && !matches!(written, Claimed::These(_)) {
         faults.note(is_in_no_zone(del));
     }
-    let (claimed, is_all) = match written {
+    let (mut claimed, is_all) = match written {
         Claimed::These(claimed) => (claimed, true),
         Claimed::NoRecord => (by_result(), del.prev.is_some()),
         Claimed::More(claimed) => ([claimed, by_result()].concat(), false),
@@ -47,6 +47,10 @@ pub fn del(del: &Del, raw: &Raw) -> Result<()> {
             faults.note(release::sweep(&nft, |mark| mark.is_of(&owner)));
         }
         Waits::of(&del.call).keep(nft);
+    }
+    // Rules that name no owner are those of whoever has the address by now.
+    for allowed in claimed.iter_mut().filter(|allowed| allowed.by != Backend::Nftables) {
+        allowed.addresses.retain(|address| !leased::to_another(&del.attachment, *address));
     }
     faults.note(allowed::end(&claimed, &owner));
     if faults.is_empty() {

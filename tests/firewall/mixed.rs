@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::switch::{go, in_a_world_of_both, ours};
-use super::{Container, OURS, bridge, does_not_reach, filter, outside, reaches};
+use super::{Container, OURS, bridge, does_not_reach, drop_what_is_forwarded, filter, outside, reaches};
 use crate::lab::call::Call;
 use crate::lab::host::Host;
 use crate::lab::iptables::Iptables;
@@ -117,6 +117,36 @@ fn chains_of_the_go_plugin_that_come_later_learn_our_bridges_with_the_next_add()
             assert!(!host.sh("nft list ruleset").contains("jackfield"));
         },
     );
+}
+
+/// The Go plugin's rules name an address and no owner: a DEL that comes when another container has it takes nothing from him.
+#[test]
+fn a_late_del_leaves_the_address_to_the_container_of_the_go_plugin_that_has_it_by_now() {
+    let name = "a_late_del_leaves_the_address_to_the_container_of_the_go_plugin_that_has_it_by_now";
+    in_a_world_of_both(name, &[], |host| {
+        let by = Iptables::Nft;
+        let _outside = outside(host);
+        drop_what_is_forwarded(host, by);
+        let mut conf = bridge(host, 9);
+        // Where host-local keeps its leases unless it is told otherwise.
+        conf["ipam"].as_object_mut().expect("an object").remove("dataDir");
+        let dead = Container::of(host, "bridge", conf.clone(), "dead").admitted();
+        let had = dead.addresses();
+        dead.del();
+        dead.pod.delete();
+        host.sh("rm /var/lib/cni/networks/*/last_reserved_ip.*");
+        let living = Container::of(host, "bridge", conf, "living");
+        assert_eq!(living.addresses(), had);
+        go("ADD", &living, by).run().result();
+        reaches(&living.pod, OUTSIDE);
+        let before = filter(host, by, "-S");
+        dead.wall.call_with("DEL", &dead.result).netns("").run().silent();
+        assert_eq!(filter(host, by, "-S"), before);
+        reaches(&living.pod, OUTSIDE);
+        // His own DEL takes them.
+        ours("DEL", &living, by).run().silent();
+        does_not_reach(&living.pod, OUTSIDE);
+    });
 }
 
 #[test]
