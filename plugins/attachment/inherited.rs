@@ -102,7 +102,7 @@ pub fn accepting(address: IpAddr) -> [String; 2] {
 /// six questions.
 ///
 /// The rules of the nftables backend say whose container they are, and not which of its attachments; where `addresses` are
-/// known, those that lead to others stay.
+/// known, those that lead to others stay, and else those that lead to what another attachment of the container has leased.
 ///
 /// # Errors
 /// What the kernel says; then nothing was changed.

@@ -1,5 +1,5 @@
 //! Whose an address is by now, as host-local's leases tell. What the Go plugins write for a container names an address and no
-//! owner: where somebody else has the lease, he has the rules, too.
+//! owner, or a container and not which of its interfaces: where somebody else has the lease, he has the rules, too.
 //!
 //! A plugin in a chain does not know where its network keeps its leases. So they are looked for where host-local keeps them
 //! unless it is told otherwise, and where they are elsewhere nobody is found.
@@ -33,8 +33,12 @@ impl Holder {
     fn is(&self, attachment: &Attachment) -> bool {
         let is_named = |ifname: &String| ifname == attachment.ifname.as_str();
         self.network == attachment.network.as_str()
-            && self.container == attachment.container.as_str()
+            && self.is_of_the_container(attachment)
             && self.ifname.as_ref().is_none_or(is_named)
+    }
+
+    fn is_of_the_container(&self, attachment: &Attachment) -> bool {
+        self.container == attachment.container.as_str()
     }
 }
 
@@ -42,6 +46,13 @@ impl Holder {
 pub fn to_another(attachment: &Attachment, address: IpAddr) -> bool {
     let holders = holders(address);
     !holders.is_empty() && !holders.iter().any(|holder| holder.is(attachment))
+}
+
+/// The same for another attachment of this container.
+pub fn to_another_of_the_container(attachment: &Attachment, address: IpAddr) -> bool {
+    let holders = holders(address);
+    holders.iter().any(|holder| holder.is_of_the_container(attachment))
+        && !holders.iter().any(|holder| holder.is(attachment))
 }
 
 /// Who has a lease of this address, in any network. One that cannot be read tells nothing.
@@ -69,6 +80,7 @@ mod tests {
         let is = |network: &str, text: &str| Holder::read(network, text).unwrap().is(&attachment);
         assert!(is("net", "web\r\neth0") && is("net", "web\neth0\n") && is("net", "web"));
         assert!(!is("net", "web\r\neth1") && !is("other", "web\r\neth0") && !is("net", "web2\r\neth0"));
+        assert!(Holder::read("other", "web").unwrap().is_of_the_container(&attachment));
         assert_eq!(Holder::read("net", "\r\n"), None);
     }
 }

@@ -138,6 +138,14 @@ fn ports_that_the_go_plugin_published_by_nftables_go_with_our_del() {
             (0, 0, 4),
             "another network of his stays"
         );
+        // Nor does it go without a result, as long as he has a lease there.
+        let leases = "/var/lib/cni/networks/net-z";
+        host.sh(&format!(
+            "mkdir -p {leases}; for a in 10.77.0.2 fd00:77::2; do printf 'web\\r\\neth7' > {leases}/$a; done"
+        ));
+        web.ports.del().silent();
+        assert_eq!((count("10.77.0.2"), count("\"web\"")), (3, 4));
+        host.sh(&format!("rm -r {leases}"));
         web.ports.del().silent();
         assert_eq!((count("\"web\""), count("\"other\"")), (0, 4));
         drop(rules);

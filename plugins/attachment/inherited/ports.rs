@@ -30,6 +30,7 @@ use linux::nft::{Family, Nft};
 
 use super::names;
 use super::rules::{IPTABLES, Left, leave_chain};
+use crate::attachment::leased;
 
 const NFTABLES: [Table<'static>; 2] = [
     Table { family: Family::Ipv4, name: names::PORTS_TABLE },
@@ -79,7 +80,11 @@ fn leave_rules(
     for chain in names::PUBLISHED.into_iter().chain([names::MASQUERADING]) {
         for found in nft.rules(table, chain)? {
             let is_the_containers = found.rule.comment.as_deref() == Some(attachment.container.as_str());
-            if is_the_containers && (addresses.is_empty() || leads_to(&found.rule, addresses)) {
+            let is_own = || match addresses {
+                [] => !leads_to_another(&found.rule, attachment),
+                addresses => leads_to(&found.rule, addresses),
+            };
+            if is_the_containers && is_own() {
                 batch.delete_rule(table, chain, found.handle);
             }
         }
@@ -87,13 +92,26 @@ fn leave_rules(
     Ok(())
 }
 
-/// Does the rule name one of these addresses: as what it translates to, or as what it asks for?
+/// Does the rule name one of these addresses?
 fn leads_to(rule: &Rule, addresses: &[IpAddr]) -> bool {
-    addresses.iter().map(|address| Part::Address(*address).bytes()).any(|bytes| {
-        rule.expressions.iter().any(|step| match step {
-            Expression::Load { value, .. } => *value == bytes,
-            Expression::Compare { with, .. } => *with == bytes,
-            _ => false,
-        })
+    let bytes: Vec<Vec<u8>> = addresses.iter().map(|address| Part::Address(*address).bytes()).collect();
+    named(rule).any(|value| bytes.iter().any(|bytes| bytes == value))
+}
+
+/// Does it name one that the container has by another of its attachments?
+fn leads_to_another(rule: &Rule, attachment: &Attachment) -> bool {
+    let addresses = named(rule).filter_map(|value| {
+        let v4 = || <[u8; 4]>::try_from(value.as_slice()).map(IpAddr::from);
+        v4().or_else(|_| <[u8; 16]>::try_from(value.as_slice()).map(IpAddr::from)).ok()
+    });
+    addresses.into_iter().any(|address| leased::to_another_of_the_container(attachment, address))
+}
+
+/// The values that a rule names: what it translates to, and what it asks for. Among them are its addresses.
+fn named(rule: &Rule) -> impl Iterator<Item = &Vec<u8>> {
+    rule.expressions.iter().filter_map(|step| match step {
+        Expression::Load { value, .. } => Some(value),
+        Expression::Compare { with, .. } => Some(with),
+        _ => None,
     })
 }
