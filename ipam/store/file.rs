@@ -2,11 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, OFlags, XattrFlags, fgetxattr, fsetxattr, linkat};
+use cni::whole::Draft;
+use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr};
 use rustix::io::Errno;
 
 use crate::boot::{Age, Mark};
@@ -18,24 +18,12 @@ const MARK: &str = "user.jackfield.boot";
 
 /// Makes a lease appear under its name with all that belongs to it, or fails with `AlreadyExists` and changes nothing.
 pub(super) fn write(folder: &Path, path: &Path, holder: &Holder, mark: Option<Mark>) -> io::Result<File> {
-    let nameless = OpenOptions::new()
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlags::TMPFILE.bits().cast_signed())
-        .open(folder);
-    let mut file = match nameless {
-        Err(error) if knows_no_nameless_file(&error) => return write_in_place(path, holder, mark),
-        nameless => nameless?,
-    };
-    file.write_all(holder.text().as_bytes())?;
-    set_mark(&file, mark)?;
-    let by_fd = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match linkat(CWD, by_fd.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        // No /proc here. The other way asks for CAP_DAC_READ_SEARCH before Linux 6.10, so it is not the first.
-        Err(Errno::NOENT) => linkat(&file, "", CWD, path, AtFlags::EMPTY_PATH)?,
-        outcome => outcome?,
-    }
-    Ok(file)
+    // The Go plugin reads every file of the folder, whatever its name.
+    let Some(mut draft) = Draft::without_a_name(folder)? else { return write_in_place(path, holder, mark) };
+    draft.file().write_all(holder.text().as_bytes())?;
+    set_mark(draft.file(), mark)?;
+    draft.name(path)?;
+    Ok(draft.into_file())
 }
 
 /// Reads a lease into a buffer that serves for all of them; `None` if it is gone, removed behind our back by somebody
@@ -74,11 +62,6 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         outcome => outcome,
     }
-}
-
-/// open(2): what a file system without O_TMPFILE says, and a kernel without it.
-fn knows_no_nameless_file(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::OPNOTSUPP | Errno::ISDIR))
 }
 
 /// The same where the file system knows no file without a name (NFS, FUSE): whole unless we die in between, and

@@ -5,11 +5,10 @@
 
 use std::path::Path;
 
+use cni::files;
 use linux::address::Family;
 use linux::error::Result;
 use linux::sysctl::Conf;
-
-use crate::attachment::whole;
 
 const OURS: &str = "2";
 const OFF: &str = "0";
@@ -47,7 +46,7 @@ pub fn is_allowed(link: &str) -> Result<bool> {
 /// # Errors
 /// What the file system says.
 pub fn ours() -> cni::error::Result<Vec<String>> {
-    let links = whole::files_of(Path::new("/proc/sys/net/ipv4/conf"))?;
+    let links = files::of_folder(Path::new("/proc/sys/net/ipv4/conf"))?;
     let names = links.into_iter().filter_map(|link| link.file_name()?.to_str().map(str::to_owned));
     Ok(names.filter(|link| setting(link).read().is_ok_and(|value| value == OURS)).collect())
 }

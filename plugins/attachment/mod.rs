@@ -2,7 +2,6 @@
 //!
 //! - [`mark`]: the names and texts by which our links say whose they are;
 //! - [`mtu`]: the largest packet;
-//! - [`whole`]: files that appear whole or not at all;
 //! - [`record`]: what an attachment is about to claim, written down before it does;
 //! - [`host_end`]: finding and removing the host's half of a veth pair, ours or the Go plugins';
 //! - [`ruleset`]: what all our nftables rules have in common;
@@ -46,4 +45,3 @@ pub mod record;
 pub mod release;
 pub mod ruleset;
 pub mod waits;
-pub mod whole;

@@ -21,11 +21,12 @@ use std::path::{Path, PathBuf};
 use cni::call::{Attachment, Owner};
 use cni::error::{Faults, OrFail, Result};
 use cni::files;
+use cni::whole::{self, Draft};
 use linux::nft::Nft;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::attachment::{inherited, localnet, record, whole};
+use crate::attachment::{inherited, localnet, record};
 
 /// The plugin that publishes ports, as records name it.
 pub const PLUGIN: &str = "portmap";
@@ -41,7 +42,7 @@ pub const GUARD: [&str; 3] = ["mangle", "PREROUTING", "CNI-HOSTPORT-LOCALNET"];
 /// # Errors
 /// What the file system says.
 pub fn all() -> Result<Vec<Owner>> {
-    let files = whole::files_of(Path::new(FOLDER))?.into_iter();
+    let files = files::of_folder(Path::new(FOLDER))?.into_iter();
     let mut all: Vec<Owner> = files.filter_map(|file| Owner::read(file.file_name()?.to_str()?)).collect();
     all.sort();
     Ok(all)
@@ -121,9 +122,9 @@ fn claims(lock: impl FnOnce(&File) -> std::io::Result<()>) -> Result<File> {
 /// What the file system says.
 pub fn enter(owner: &Owner, link: Option<&str>) -> Result<()> {
     let doing = || format!("write {}", place(owner).display());
-    let mut file = whole::nameless(FOLDER.as_ref()).doing(doing)?;
-    file.write_all(link.unwrap_or_default().as_bytes()).doing(doing)?;
-    whole::replace(&file, &place(owner)).doing(doing)
+    let mut draft = Draft::begin(FOLDER.as_ref()).doing(doing)?;
+    draft.file().write_all(link.unwrap_or_default().as_bytes()).doing(doing)?;
+    draft.replace(&place(owner)).doing(doing)
 }
 
 /// Removes an attachment's rules. Which of its two tables iptables writes to is a matter of the day, so both are looked into.

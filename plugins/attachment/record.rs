@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use cni::call::{Attachment, Gc, Owner};
 use cni::error::{Error, Faults, OrFail, Result};
-use cni::files;
+use cni::{files, whole};
 use ipnetwork::IpNetwork;
 use linux::mac::Mac;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::life::Life;
 use crate::attachment::masquerade::Backend;
-use crate::attachment::whole;
 
 /// Where the records are.
 pub(super) const FOLDER: &str = "/run/jackfield/attachments";
@@ -194,7 +193,7 @@ fn append_text(place: &Path, lines: &[u8]) -> io::Result<()> {
 pub fn stale(plugin: &str, gc: &Gc) -> (Vec<Record>, Faults) {
     let mut faults = Faults::default();
     let ours = |file: &PathBuf| file.extension().is_some_and(|extension| extension == plugin);
-    let files = faults.note(whole::files_of(Path::new(FOLDER))).unwrap_or_default();
+    let files = faults.note(files::of_folder(Path::new(FOLDER))).unwrap_or_default();
     let mut records: Vec<Record> = files
         .into_iter()
         .filter(ours)

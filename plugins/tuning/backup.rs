@@ -9,9 +9,8 @@ use cni::call::Gc;
 use cni::error::{Error, Faults, OrFail, Result};
 use cni::files;
 use cni::name::{ContainerId, IfName};
+use cni::whole::Draft;
 use serde::{Deserialize, Serialize};
-
-use crate::attachment::whole;
 
 /// The state before ADD, of what ADD was about to change.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -87,9 +86,9 @@ impl Backup {
         let doing = || format!("write {}", self.file.display());
         let text = serde_json::to_vec_pretty(before).doing(doing)?;
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        let mut file = whole::nameless(folder).doing(doing)?;
-        file.write_all(&text).doing(doing)?;
-        match whole::name(&file, &self.file) {
+        let mut draft = Draft::begin(folder).doing(doing)?;
+        draft.file().write_all(&text).doing(doing)?;
+        match draft.name(&self.file) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             named => return named.map(|()| true).doing(doing),
         }
@@ -104,7 +103,7 @@ impl Backup {
             .details(format!("wanted for {} of container {}", self.ifname, self.container))),
             Kept::Nothing => {
                 self.remove()?;
-                whole::name(&file, &self.file).map(|()| true).doing(doing)
+                draft.name(&self.file).map(|()| true).doing(doing)
             }
         }
     }
@@ -157,7 +156,7 @@ impl Backup {
 /// What could not be removed.
 pub fn sweep(folder: &Path, gc: &Gc) -> Result<()> {
     let mut faults = Faults::default();
-    let files = whole::files_of(folder)?;
+    let files = files::of_folder(folder)?;
     for name in files.iter().filter_map(|file| file.file_name()?.to_str()) {
         for (container, ifname) in dead(name, gc) {
             let backup = Backup::of(folder, &container, &ifname);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use cni::call::{Add, Attachment};
 use cni::error::{Error, OrFail, Result};
 use cni::files;
+use cni::whole::{self, Draft};
 use ipnetwork::IpNetwork;
 use linux::mac::Mac;
 use serde::Serialize;
@@ -18,7 +19,6 @@ use super::leftover::is_held;
 use super::lines::{self, Lines, Note, SpoofChecked, Whose};
 use super::{FOLDER, Masqueraded, PLUGINS, Written, again, append_text, place};
 use crate::attachment::masquerade::Backend;
-use crate::attachment::whole;
 
 /// An attachment's record while its ADD is under way: nobody else's ADD of the same attachment gets so far. The lock goes
 /// with the process, however that ends; the record stays.
@@ -52,9 +52,9 @@ impl Claim {
         let place = place(plugin, attachment);
         let doing = || format!("write the attachment's record {}", place.display());
         let whose = lines::line(&Whose::of(attachment)?).doing(doing)?;
-        let file = locked(Path::new(FOLDER)).doing(doing)?;
+        let mut draft = locked(Path::new(FOLDER)).doing(doing)?;
         let (mut before, mut length) = (None, 0);
-        put_in_place(&file, &place, attachment, |older| {
+        put_in_place(&mut draft, &place, attachment, |older| {
             let written =
                 older.as_deref().map(|older| lines::written(older, &place, attachment)).transpose()?;
             let again = older.as_deref().and_then(again::line_of).unwrap_or_default();
@@ -62,7 +62,7 @@ impl Claim {
             (before, length) = (older, text.len());
             Ok(text)
         })?;
-        Ok(Claim { file: Rc::new(file), place, older: before, length })
+        Ok(Claim { file: Rc::new(draft.into_file()), place, older: before, length })
     }
 
     /// Everything is made: from now on it is this call that makes it again, and no earlier one.
@@ -101,8 +101,8 @@ impl Claim {
                 }
                 text.extend(line);
             }
-            let file = whole::nameless(Path::new(FOLDER)).doing(doing)?;
-            write(&file, &text).and_then(|()| whole::replace(&file, &place)).doing(doing)
+            let mut draft = Draft::begin(Path::new(FOLDER)).doing(doing)?;
+            write(draft.file(), &text).and_then(|()| draft.replace(&place)).doing(doing)
         }
     }
 
@@ -133,32 +133,32 @@ impl Claim {
 }
 
 /// Locked before anybody can find it.
-fn locked(folder: &Path) -> io::Result<File> {
-    let file = whole::nameless(folder)?;
-    file.lock()?;
-    Ok(file)
+fn locked(folder: &Path) -> io::Result<Draft> {
+    let draft = Draft::begin(folder)?;
+    draft.file().lock()?;
+    Ok(draft)
 }
 
 /// The first whose record gets the name has it. A record that is there is either under way, or gives way in one step to the one
 /// that knows what it said: there is no moment without a record.
 fn put_in_place(
-    file: &File,
+    draft: &mut Draft,
     place: &Path,
     attachment: &Attachment,
     mut say: impl FnMut(Option<Vec<u8>>) -> Result<Vec<u8>>,
 ) -> Result<()> {
     let doing = || format!("write the attachment's record {}", place.display());
-    write(file, &say(None)?).doing(doing)?;
+    write(draft.file(), &say(None)?).doing(doing)?;
     loop {
-        match whole::name(file, place) {
+        match draft.name(place) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             named => return named.doing(doing),
         }
         let Some(older) = lock_older(place, attachment)? else { continue };
         let text = files::whole(&older).doing(|| format!("read the record {}", place.display()))?;
-        write(file, &say(Some(text))?).doing(doing)?;
-        // Nobody else does, but who holds the lock of the record that has the place.
-        return whole::replace(file, place).doing(doing);
+        write(draft.file(), &say(Some(text))?).doing(doing)?;
+        // We have the lock of the record that has the place.
+        return draft.replace(place).doing(doing);
     }
 }
 
@@ -209,12 +209,12 @@ mod tests {
         };
         let place = folder.join("place");
         let claim = |own: &str| {
-            let file = locked(&folder).unwrap();
+            let mut draft = locked(&folder).unwrap();
             let say = |older: Option<Vec<u8>>| match older {
                 Some(_) if own.is_empty() => Err(Error::internal("no")),
                 older => Ok([own.as_bytes(), &older.unwrap_or_default()].concat()),
             };
-            put_in_place(&file, &place, &attachment, say).map(|()| file)
+            put_in_place(&mut draft, &place, &attachment, say).map(|()| draft)
         };
         let first = claim("first, long").unwrap();
         assert!(claim("second").unwrap_err().msg().contains("another ADD of eth0 of container c1"));

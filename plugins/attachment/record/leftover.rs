@@ -11,7 +11,6 @@ use cni::files;
 
 use super::{FOLDER, PLUGINS, Record, look, place_of};
 use crate::attachment::life::Life;
-use crate::attachment::whole;
 
 /// A file among the records.
 pub struct Leftover {
@@ -35,7 +34,7 @@ pub enum Outcome {
 /// # Errors
 /// What the file system says.
 pub fn all() -> Result<Vec<Leftover>> {
-    let named = whole::files_of(Path::new(FOLDER))?.into_iter().filter_map(|file| {
+    let named = files::of_folder(Path::new(FOLDER))?.into_iter().filter_map(|file| {
         let owner = Owner::read(file.file_name()?.to_str()?.split('.').next()?)?;
         Some(Leftover { file, owner })
     });

@@ -6,12 +6,14 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
+
+use crate::error::{OrFail, Result};
 
 /// Nothing that we write, or that an administrator writes for us, is longer, in bytes.
 const LONGEST: u64 = 32 << 20;
@@ -86,6 +88,18 @@ pub fn anew(path: &Path) -> io::Result<File> {
 /// What the file system says; one that is there is made.
 pub fn folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What is in a folder; nothing, where there is no folder. One that cannot be read is not an empty one.
+///
+/// # Errors
+/// What the file system says.
+pub fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    entries.doing(|| format!("read the folder {}", folder.display()))
 }
 
 /// From here on the caller's mask keeps others from what we make, and never us; and that others may write to it, no mask can

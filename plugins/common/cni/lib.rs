@@ -35,7 +35,7 @@
 //! - [`log`]: one line for each call, where somebody wants it;
 //! - [`plain`]: text for a terminal, whoever wrote it;
 //! - [`capability`]: parts of root's rights;
-//! - [`files`]: files in whose place there may be something else;
+//! - [`files`]: files in whose place there may be something else; [`whole`]: files that appear whole or not at all;
 //! - `living`: what GC is told; `passed_over`: what DEL and GC cannot read; `hold`, `serve`: the life of the process.
 
 pub mod error;
@@ -64,6 +64,7 @@ pub mod conflist;
 pub mod capability;
 pub mod files;
 pub mod log;
+pub mod whole;
 
 pub mod plain;
 

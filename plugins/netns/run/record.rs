@@ -6,8 +6,8 @@ use super::wired::Networks;
 use crate::{Refusal, complain};
 use cni::capability::Capability;
 use cni::files;
+use cni::whole::Draft;
 use linux::named::{Name, reason};
-use plugins::attachment::whole;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -48,11 +48,11 @@ impl Record {
             let name = format!("run-{}", id.get(..8).unwrap_or(&id));
             let file = Path::new(FOLDER).join(&name);
             // It gets its name when it is whole and locked: nobody takes it for one whose holder has died.
-            let mut held = whole::nameless(Path::new(FOLDER))?;
-            held.try_lock()?;
-            held.write_all(&serde_json::to_vec(&written)?)?;
-            whole::name(&held, &file)?;
-            Ok::<_, io::Error>((name, file, held))
+            let mut draft = Draft::begin(Path::new(FOLDER))?;
+            draft.file().try_lock()?;
+            draft.file().write_all(&serde_json::to_vec(&written)?)?;
+            draft.name(&file)?;
+            Ok::<_, io::Error>((name, file, draft.into_file()))
         };
         let (name, file, held) = make().map_err(|error| {
             let why = reason(&error);
