@@ -128,6 +128,30 @@ fn addresses_that_settle_unheard_are_found_settled() {
     });
 }
 
+/// What it can still hear then is older than what it sees by itself, and the change that followed it was lost.
+#[test]
+fn an_address_that_settled_unheard_is_not_waited_for_by_what_was_heard_before() {
+    lab_with(&[Need::Ours("enabledad")], |host| {
+        let pod = host.pod();
+        let web = host.attach("bridge", conf::with(&conf::bridge(host), "/enabledad", json!(true)), &pod);
+        let mut add = web.call("ADD").start();
+        let is_tentative = || pod.sh("ip -6 addr show dev eth0 2>&1 || :").contains("scope global tentative");
+        while !is_tentative() {
+            assert!(!add.has_ended(), "it waits for its address");
+        }
+        add.signal("STOP");
+        pod.sh("echo 0 >/proc/sys/net/ipv6/conf/eth0/router_solicitation_delay
+            ip addr add fd00:55::1/64 dev eth0; seq 1 2000 | sed 's|.*|addr add fd00:77::&/128 dev lo|' | ip -batch -");
+        while is_tentative() {}
+        // One that is tentative when it looks again, so that it goes on listening.
+        pod.sh("ip addr add fd00:56::1/64 dev eth0");
+        assert!(is_tentative());
+        add.signal("CONT");
+        add.finish().result();
+        assert!(!is_tentative());
+    });
+}
+
 #[test]
 fn hundreds_of_routes_are_all_installed() {
     lab(|host| {

@@ -279,14 +279,24 @@ impl Rtnl {
             match heard.transpose()? {
                 None => return Ok(None),
                 Some(Event::Seen(seen)) => return Ok(Some(seen)),
-                // What is waited for may be among it.
+                // What is waited for may be among it. What is still to be heard is older than what is seen now, and the change
+                // that followed it may be lost.
                 Some(Event::Lost) => {
+                    self.forget().map_err(|broken| broken.doing(doing))?;
                     if let Some(seen) = look(None)? {
                         return Ok(Some(seen));
                     }
                 }
             }
         }
+    }
+
+    /// Drops every change that has come.
+    fn forget(&self) -> Result<(), Broken> {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.turn(&mut Context::from_waker(Waker::noop()))?;
+        line.forget_events();
+        Ok(())
     }
 
     /// Looks at each change that has come, until there is one to speak of.
