@@ -37,7 +37,7 @@ fn a_result_is_remembered_in_libcnis_form() {
         );
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&tool.record()), mode(tool.record().parent().unwrap())), (0o600, 0o700));
-        // Killed while it wrote, an ADD leaves what it had.
+        // Killed while it puts one record in the place of another, an ADD leaves both.
         let name = tool.record().file_name().unwrap().to_str().unwrap().to_owned();
         fs::write(tool.record().with_file_name(format!(".{name}.new")), "{").unwrap();
         tool.run("del").silent();

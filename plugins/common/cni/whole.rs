@@ -98,21 +98,28 @@ impl Draft {
     /// # Errors
     /// What the file system says; then the other one has its name still.
     pub fn replace(&mut self, place: &Path) -> io::Result<()> {
+        self.replace_by(&next(place), place)
+    }
+
+    /// The same, and says how the file is called for the instant before.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn replace_by(&mut self, next: &Path, place: &Path) -> io::Result<()> {
         if let Some(Aside(name)) = self.aside.take().as_ref() {
             return fs::rename(name, place);
         }
-        let next = next(place);
-        match link(&self.file, &next) {
+        match link(&self.file, next) {
             // A crash's.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                fs::remove_file(&next)?;
-                link(&self.file, &next)?;
+                fs::remove_file(next)?;
+                link(&self.file, next)?;
             }
             linked => linked?,
         }
-        let replaced = fs::rename(&next, place);
+        let replaced = fs::rename(next, place);
         if replaced.is_err() {
-            let _ = fs::remove_file(&next);
+            let _ = fs::remove_file(next);
         }
         replaced
     }

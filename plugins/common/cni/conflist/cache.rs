@@ -4,9 +4,8 @@
 //! result. Ours is there, without the result, before the first plugin runs: should we die in between, the next ADD,
 //! DEL or GC, by us or by anybody on libcni, knows what may have been left.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use crate::call::Attachment;
 use crate::error::{Code, Error, Faults, OrFail, Result};
 use crate::files;
 use crate::name::{ContainerId, NetworkName};
+use crate::whole::Draft;
 
 /// What libcni writes into `kind`.
 const KIND: &str = "cniCacheV1";
@@ -125,14 +125,16 @@ impl Cache {
         }
         let fresh = self.fresh(&record.attachment);
         let write = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(self.results())?;
-            let mut file = files::anew(&fresh)?;
-            file.write_all(&serde_json::to_vec(&Written::of(record))?)?;
+            let mut draft = Draft::begin(&self.results())?;
+            draft.file().write_all(&serde_json::to_vec(&Written::of(record))?)?;
             // Only a result outlives the boot in any useful way; what an interrupted ADD left in the kernel does not.
             if record.result.is_some() {
-                file.sync_data()?;
+                draft.file().sync_data()?;
             }
-            fs::rename(&fresh, &path)
+            match draft.name(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => draft.replace_by(&fresh, &path),
+                named => named,
+            }
         };
         write().or_fail(Code::IO, || format!("write {}", path.display()))
     }
@@ -146,7 +148,7 @@ impl Cache {
         if self.other_owner(of).is_some() {
             return Ok(());
         }
-        // Whoever died while he wrote has left what he had.
+        // Whoever died over a record that was to replace another has left both.
         [self.fresh(of), path].iter().try_for_each(|path| match fs::remove_file(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             answer => answer.or_fail(Code::IO, || format!("remove {}", path.display())),
@@ -217,7 +219,7 @@ impl Cache {
         self.results().join(file_name(of))
     }
 
-    /// Where a record is written before it is put in the place of the older one.
+    /// How a record is called for the instant before it is put in the place of the older one.
     fn fresh(&self, of: &Attachment) -> PathBuf {
         self.results().join(format!(".{}.new", file_name(of)))
     }
