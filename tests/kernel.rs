@@ -109,9 +109,10 @@ fn enabledad_brings_the_probing_back() {
     });
 }
 
-/// The kernel tells a process of so many changes as its socket can hold, and then that there were more.
-#[test]
-fn addresses_that_settle_unheard_are_found_settled() {
+/// An ADD that waits for its address is stopped, and meanwhile the kernel has more to tell than the socket can hold: then it
+/// tells that there was more. `before` are orders for the container's namespace, ahead of those; `after` is done when all has
+/// settled.
+fn an_add_that_hears_too_much_settles(before: &str, after: impl Fn(&Pod, &dyn Fn() -> bool)) {
     lab_with(&[Need::Ours("enabledad")], |host| {
         let pod = host.pod();
         let web = host.attach("bridge", conf::with(&conf::bridge(host), "/enabledad", json!(true)), &pod);
@@ -121,34 +122,29 @@ fn addresses_that_settle_unheard_are_found_settled() {
             assert!(!add.has_ended(), "it waits for its address");
         }
         add.signal("STOP");
-        pod.sh("seq 1 2000 | sed 's|.*|addr add fd00:77::&/128 dev lo|' | ip -batch -");
+        pod.sh(&format!("{before} seq 1 2000 | sed 's|.*|addr add fd00:77::&/128 dev lo|' | ip -batch -"));
         while is_tentative() {}
+        after(&pod, &is_tentative);
         add.signal("CONT");
         add.finish().result();
+        assert!(!is_tentative());
     });
+}
+
+#[test]
+fn addresses_that_settle_unheard_are_found_settled() {
+    an_add_that_hears_too_much_settles("", |_, _| {});
 }
 
 /// What it can still hear then is older than what it sees by itself, and the change that followed it was lost.
 #[test]
 fn an_address_that_settled_unheard_is_not_waited_for_by_what_was_heard_before() {
-    lab_with(&[Need::Ours("enabledad")], |host| {
-        let pod = host.pod();
-        let web = host.attach("bridge", conf::with(&conf::bridge(host), "/enabledad", json!(true)), &pod);
-        let mut add = web.call("ADD").start();
-        let is_tentative = || pod.sh("ip -6 addr show dev eth0 2>&1 || :").contains("scope global tentative");
-        while !is_tentative() {
-            assert!(!add.has_ended(), "it waits for its address");
-        }
-        add.signal("STOP");
-        pod.sh("echo 0 >/proc/sys/net/ipv6/conf/eth0/router_solicitation_delay
-            ip addr add fd00:55::1/64 dev eth0; seq 1 2000 | sed 's|.*|addr add fd00:77::&/128 dev lo|' | ip -batch -");
-        while is_tentative() {}
+    let before =
+        "echo 0 >/proc/sys/net/ipv6/conf/eth0/router_solicitation_delay; ip addr add fd00:55::1/64 dev eth0;";
+    an_add_that_hears_too_much_settles(before, |pod, is_tentative| {
         // One that is tentative when it looks again, so that it goes on listening.
         pod.sh("ip addr add fd00:56::1/64 dev eth0");
         assert!(is_tentative());
-        add.signal("CONT");
-        add.finish().result();
-        assert!(!is_tentative());
     });
 }
 
