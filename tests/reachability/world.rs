@@ -233,6 +233,8 @@ impl<'h> World<'h> {
             let attached = attach(host, option, pod, network);
             world.attached.push((attached, if network == 9 { "net-9" } else { "net-8" }));
         }
+        // Theirs are looked for twice at first; a container that claims one meanwhile would end it.
+        host.sh("while ip -6 addr show scope global tentative | grep -q inet6; do :; done");
         // An address of its own choice, which is nobody's source who does not ask for it.
         let [four, six] = FOREIGN;
         world.container.sh(&format!(

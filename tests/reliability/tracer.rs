@@ -200,6 +200,25 @@ impl Tracer {
         if task == self.root {
             self.status = Some(status);
         }
+        self.adopt();
+    }
+
+    /// Lets those go on whose parents were killed at their birth, and tell of it no more. They have no name, so nothing is aimed at
+    /// them.
+    fn adopt(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
+        let processes: Vec<Pid> = self.tasks.keys().map(|task| process_of(*task)).collect();
+        let has_parent =
+            |task: &Pid| [process_of(*task), parent_of(*task)].iter().any(|it| processes.contains(it));
+        let (waiting, orphans): (Vec<Pid>, Vec<Pid>) =
+            std::mem::take(&mut self.early).into_iter().partition(has_parent);
+        self.early = waiting;
+        for orphan in orphans {
+            self.born(orphan, vec![usize::MAX], String::new(), process_of(orphan) == orphan);
+            self.at_event(orphan, libc::PTRACE_EVENT_STOP);
+        }
     }
 
     /// A task that is gone meanwhile need not go on.
@@ -216,7 +235,8 @@ impl Tracer {
             libc::PTRACE_EVENT_EXEC => self.at_exec(task),
             libc::PTRACE_EVENT_STOP if !self.tasks.contains_key(&task) => {
                 // Its name is its parent's to tell; it waits for that.
-                return self.early.push(task);
+                self.early.push(task);
+                return self.adopt();
             }
             _ => {}
         }
@@ -321,7 +341,15 @@ impl Tracer {
 
 /// The process that a task is a thread of.
 fn process_of(task: Pid) -> Pid {
+    in_status(task, "Tgid:").unwrap_or(task)
+}
+
+/// The process that has started it, or inherited it.
+fn parent_of(task: Pid) -> Pid {
+    in_status(task, "PPid:").unwrap_or(task)
+}
+
+fn in_status(task: Pid, key: &str) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
-    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
-    group.map_or(task, Pid::from_raw)
+    status.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()).map(Pid::from_raw)
 }

@@ -246,14 +246,19 @@ impl<'a, 'h> Walk<'a, 'h> {
         }
         let also = calls::words(if calls::is_about_threads(asked) { Errno::EAGAIN } else { errno });
         let words = calls::words(errno);
-        let word = words.iter().chain(also).find(|word| text.contains(**word));
-        match word {
+        let of_it = |line: &&str| words.iter().chain(also).any(|word| line.contains(*word));
+        let bare = |line: &str| {
+            words.iter().chain(also).any(|word| line.trim_matches(['"', ' ']).starts_with(*word))
+        };
+        let told: Vec<&str> = text.lines().filter(of_it).collect();
+        match told.as_slice() {
             _ if is_answer => None,
-            None => Some(format!("the error does not say {words:?}: {text}")),
-            Some(word) if text.trim_matches(['"', ' ']).starts_with(*word) => {
+            [] => Some(format!("the error does not say {words:?}: {text}")),
+            // What a program that died had said itself may come before it.
+            lines if lines.iter().all(|line| bare(line)) => {
                 Some(format!("the error does not say what was being done: {text}"))
             }
-            Some(_) => None,
+            _ => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! beside each other, and a GC alone.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -41,10 +42,15 @@ impl Turn {
     fn take(folder: &Path, start: i64, length: i64) -> Result<Turn> {
         let path = folder.join("lock");
         let lock = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             let mut options = OpenOptions::new();
             let options = options.write(true).create(true).truncate(false).mode(0o600);
-            let file = files::open(&path, options)?;
+            let file = files::open(&path, options).or_else(|error| {
+                if error.kind() != ErrorKind::NotFound {
+                    return Err(error);
+                }
+                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                files::open(&path, options)
+            })?;
             let range = libc::flock {
                 l_type: libc::F_WRLCK as libc::c_short,
                 l_whence: libc::SEEK_SET as libc::c_short,
