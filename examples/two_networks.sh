@@ -108,11 +108,11 @@ for attachment in web:front app:front db:back; do
     run cnitool del "${attachment#*:}" "/run/netns/${attachment%:*}"
     run netns delete "${attachment%:*}"
 done
+run ip link delete up0
 run netns delete outside
-for link in up0 front back; do
-    # The pair to outside has gone with it. No plugin deletes a bridge: a container may be joining it this instant.
-    if ip link show "$link" > /dev/null 2>&1; then run ip link delete "$link"; fi
-done
+# No plugin deletes a bridge: a container may be joining it this instant.
+run ip link delete front
+run ip link delete back
 
 say 'What is left'
 left=$(netns list; ip -o link show | grep -v ' lo: ' || true; nft list ruleset 2> /dev/null || true

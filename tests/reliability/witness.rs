@@ -37,7 +37,10 @@ impl Stays {
         let mut child = started.expect("a thread").expect("a witness");
         let commands = child.stdin.take().expect("a pipe");
         let answers = BufReader::new(child.stdout.take().expect("a pipe"));
-        Stays { asked, _child: child, commands, answers }
+        let mut stays = Stays { asked, _child: child, commands, answers };
+        // Until it answers, the process may still be `stdbuf` or `nsenter`, and it is itself among the processes that are looked at.
+        stays.tell();
+        stays
     }
 
     fn tell(&mut self) -> Vec<(&'static str, String)> {
