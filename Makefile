@@ -88,8 +88,8 @@ test-root: build-all packages firewalld
 # JACKFIELD_SKIP_GUEST=1 leaves both out, and says so.
 GUEST_TEST = CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(CURDIR)/tests/guest/run $(GO:%=--with %)" $(CARGO_TEST)
 PROTOCOL_TESTS := bad_bytes:: bad_input:: burst:: capability:: chain:: concurrency:: conf:: conformance:: delegation:: environment:: errors:: examples:: hostile:: input:: \
-                  log:: pairs:: result:: status:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: leases:: pools:: shells:: static:: switching::back:: \
-                  privilege:: records:: firewall::hostile_bus \
+                  log:: pairs:: result:: status:: tidy:: version:: cnitool:: reliability:: runtimes:: host_local:: pools:: shells:: static:: switching::back:: \
+                  privilege::each_ privilege::tools records:: $(addprefix leases::,by_hand crash crowd flat memory policy) firewall::hostile_bus \
                   $(addprefix netns::,advice batch commands delete differences each everywhere exec graph ids list monitor others pictures privileges processes run terminal)
 NEWER := 6.12
 NEWER_TESTS := bridge:: kernel:: masquerade:: nft:: spoof:: vlan::

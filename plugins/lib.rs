@@ -16,7 +16,7 @@
 //!
 //! In reading order: [`attachment`] is what an attachment leaves on a node and how it is known again; [`bridge`] is the
 //! plugin to read first; [`veth`] is its routed sister; [`portmap`] comes behind either, and publishes ports; [`firewall`] lets
-//! packets pass the host's own rules; [`loopback`] is
+//! packets pass the host's own rules; [`bandwidth`] slows them down, [`tuning`] sets what else a link has; [`loopback`] is
 //! the smallest.
 //!
 //! **Invariants**

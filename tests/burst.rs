@@ -20,11 +20,6 @@ use crate::lab::{conf, lab_with};
 /// The Go plugins fail here: a bridge that two make at once, iptables that is busy.
 const OURS: &[Need] = &[Need::Ours("masquerade")];
 
-/// An emulated kernel is ten times slower: it gets a part of the work.
-pub fn much(here: usize, emulated: usize) -> usize {
-    if world::variable("JACKFIELD_GUEST").is_some() { emulated } else { here }
-}
-
 /// What takes long is done in full once, without root, and in part wherever else.
 pub fn rounds(in_full: usize, in_part: usize) -> usize {
     if world::is_root_lab() { in_part } else { in_full }
@@ -67,7 +62,7 @@ fn masqueraded(host: &Host, map: &str) -> BTreeSet<String> {
 #[test]
 fn a_hundred_containers_come_and_go_by_sixteen_workers_on_a_fresh_host() {
     lab_with(OURS, |host| {
-        let count = much(100, 32);
+        let count = 100;
         let pods: Vec<Pod> = (0..count).map(|_| host.pod()).collect();
         let before = host.snapshot();
         let all: Vec<Attach<'_>> = pods

@@ -142,10 +142,8 @@ impl Dice {
     }
 }
 
-/// How many kills and how many refusals of each verb are in the sample. An emulated kernel takes ten times as long.
-fn sample_size() -> (usize, usize) {
-    if world::variable("JACKFIELD_GUEST").is_some() { (1, 1) } else { (6, 6) }
-}
+/// How many kills and how many refusals of each verb are in the sample.
+const SAMPLE: (usize, usize) = (6, 6);
 
 /// A sample of the walks of all verbs.
 fn some_of(layout: Layout) {
@@ -156,12 +154,12 @@ fn some_of(layout: Layout) {
         let pods = [host.pod(), host.pod()];
         let scene = laid_out(host, &pods, layout);
         let mut node = Node::new(host, &[&pods[0], &pods[1]]);
-        let (mut left, size) = (Vec::new(), sample_size());
+        let mut left = Vec::new();
         for verb in VERBS {
             let mut walk = Walk::new(&scene, &mut node, verb);
             let all = walk.record(1);
-            dice.some(&kills(&all), size.0).iter().for_each(|case| walk.attempt(case));
-            dice.some(&refusals(&all), size.1).iter().for_each(|case| walk.attempt(case));
+            dice.some(&kills(&all), SAMPLE.0).iter().for_each(|case| walk.attempt(case));
+            dice.some(&refusals(&all), SAMPLE.1).iter().for_each(|case| walk.attempt(case));
             left.append(&mut walk.count.left);
         }
         assert!(left.is_empty(), "{}", left.join("\n"));

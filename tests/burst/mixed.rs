@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::OURS;
 use super::ledger::{self, Refusal, Stay};
 use super::member::{self, Member};
 use super::strangers::Strangers;
-use super::{OURS, much};
 use crate::lab::host::{Host, Pod};
 use crate::lab::snapshot::Shared;
 use crate::lab::{lab_with, world};
@@ -169,7 +169,7 @@ fn leases(host: &Host) -> BTreeSet<String> {
 /// How many attachments, and how many workers.
 fn size() -> (usize, usize) {
     let asked = world::variable("JACKFIELD_BURST").and_then(|asked| asked.into_string().ok());
-    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return (much(96, 32), much(16, 8)) };
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return (96, 16) };
     let numbers =
         asked.split_once('x').and_then(|(count, workers)| Some((count.parse().ok()?, workers.parse().ok()?)));
     numbers.unwrap_or_else(|| panic!("JACKFIELD_BURST={asked}: as 1000x64, attachments and workers"))
