@@ -5,6 +5,7 @@
 //! restore` has made them again; and after GC has taken a neighbour away.
 
 mod table;
+mod ways;
 mod world;
 
 use table::Table;
@@ -68,6 +69,10 @@ columns! {
     who_reaches_whom_with_published_ports: 10,
     who_reaches_whom_with_ports_published_at_one_address: 11,
     who_reaches_whom_with_ports_published_and_sources_kept: 12,
+    who_reaches_whom_with_ports_published_and_all_sources_replaced: 13,
+    who_reaches_whom_with_everything_together_where_forward_drops: 14,
+    who_reaches_whom_with_everything_by_iptables_where_forward_drops: 15,
+    who_reaches_whom_with_ports_published_by_iptables: 16,
 }
 
 #[test]
@@ -75,7 +80,7 @@ fn the_document_has_every_way_and_every_option_and_each_is_tested() {
     let table = Table::of_the_document();
     let names: Vec<&str> = world::OPTIONS.iter().map(|option| option.name).collect();
     assert_eq!(table.columns(), names);
-    let ways: Vec<String> = world::WAYS.iter().map(|way| way.name()).collect();
+    let ways: Vec<String> = ways::WAYS.iter().map(|way| way.name()).collect();
     assert_eq!(table.rows(), ways);
     assert_eq!(TESTED, (0..names.len()).collect::<Vec<_>>());
 }
