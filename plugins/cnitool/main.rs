@@ -108,15 +108,14 @@ fn run(verb: &str, typed: &ArgMatches) -> Result<()> {
     let environment = Environment::of_this_process()?;
     let runtime = Runtime { overhear: pass_on, hold_signals: true, ..Runtime::new(environment.path.clone()) };
     let operation = Operation { verb: operation::verb(verb)?, environment: &environment, typed };
-    match operation.run(&runtime)? {
-        Some(result) => {
-            let text = pretty::pretty(result.get());
-            // JSON has two ways to write a character; a terminal gets the one that does nothing to it.
-            let text = if std::io::stdout().is_terminal() { plain_lines(&text) } else { text };
-            std::io::stdout().write_all(text.as_bytes()).or_fail(Code::IO, || "write the result".into())
-        }
-        None => Ok(()),
-    }
+    operation.run(&runtime, |result| {
+        let text = pretty::pretty(result.get());
+        // JSON has two ways to write a character; a terminal gets the one that does nothing to it.
+        let text = if std::io::stdout().is_terminal() { plain_lines(&text) } else { text };
+        let mut stdout = std::io::stdout();
+        let told = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        told.or_fail(Code::IO, || "write the result".into())
+    })
 }
 
 /// Whether everything could be looked at is the answer.

@@ -37,24 +37,24 @@ impl Operation<'_> {
         asked::network(self.typed)
     }
 
-    /// Does it; the result is that of ADD.
+    /// Does it. The result of ADD is for `tell`: where nobody gets it, ADD has failed.
     ///
     /// # Errors
-    /// As [`Runtime`] has them; a network or a namespace that is not there.
-    pub(super) fn run(&self, runtime: &Runtime) -> Result<Option<Box<RawValue>>> {
+    /// As [`Runtime`] has them; a network or a namespace that is not there; what `tell` says.
+    pub(super) fn run(&self, runtime: &Runtime, tell: impl FnOnce(&RawValue) -> Result<()>) -> Result<()> {
         let list = || self.configured().map(|(list, _)| list);
         match self.verb {
-            Verb::Add => add(runtime, &list()?, &self.request()?).map(Some),
+            Verb::Add => add(runtime, &list()?, &self.request()?, tell),
             Verb::Check => {
                 let request = self.request()?;
-                runtime.check(&self.as_added(runtime, &request)?.0, &request).map(|()| None)
+                runtime.check(&self.as_added(runtime, &request)?.0, &request)
             }
             Verb::Del => {
                 let request = self.request()?;
-                runtime.del(&self.as_added(runtime, &request)?.0, &request).map(|()| None)
+                runtime.del(&self.as_added(runtime, &request)?.0, &request)
             }
-            Verb::Gc => runtime.gc(&list()?, None).map(|()| None),
-            Verb::Status => runtime.status(&list()?).map(|()| None),
+            Verb::Gc => runtime.gc(&list()?, None),
+            Verb::Status => runtime.status(&list()?),
             Verb::Version => Err(Error::internal("VERSION is about a plugin, and not about a network")),
         }
     }
@@ -118,7 +118,12 @@ impl Operation<'_> {
     }
 }
 
-fn add(runtime: &Runtime, list: &List, request: &Request) -> Result<Box<RawValue>> {
+fn add(
+    runtime: &Runtime,
+    list: &List,
+    request: &Request,
+    tell: impl FnOnce(&RawValue) -> Result<()>,
+) -> Result<()> {
     let netns = NetNs::open(Path::new(&request.netns));
     let netns = netns.or_fail(Code::ENVIRONMENT, || format!("failed to open netns {:?}", request.netns))?;
     let link = netns.rtnl().and_then(|rtnl| rtnl.link_by_name(request.ifname.as_str()));
@@ -128,7 +133,7 @@ fn add(runtime: &Runtime, list: &List, request: &Request) -> Result<Box<RawValue
         None => OnFailure::Delete,
         Some(_) => OnFailure::Leave,
     };
-    runtime.add(list, request, on_failure)
+    runtime.add_and_tell(list, request, on_failure, tell).map(drop)
 }
 
 /// The network that was asked for, and the file that holds it.

@@ -202,7 +202,7 @@ pub(super) fn trace(operation: &Operation<'_>, runtime: Runtime, record: Option<
     let runtime = Runtime { path: trace.path(&path), variables: vec![trace.variable()], ..runtime };
     let outcome = {
         let _progress = trace.progress();
-        operation.run(&runtime).map(drop)
+        operation.run(&runtime, |_| Ok(()))
     };
     if let Err(error) = &outcome {
         about.error = Some(error.msg());

@@ -326,6 +326,21 @@ fn an_interrupted_add_is_undone_before_the_runtime_ends() {
     });
 }
 
+/// Exit status 1 with an attachment that stays would be a lie.
+#[test]
+fn an_add_whose_result_cannot_be_told_is_undone() {
+    lab(|host| {
+        let tool = Tool::with_stubs(host, &["first", "last"]);
+        tool.network("1.0.0", &json!({}));
+        let outcome = tool.call("add").stdout_to("/dev/full").run();
+        assert_eq!(outcome.status().code(), Some(1), "{outcome}");
+        assert!(outcome.stderr().contains("write the result: no space left on device (code 5)"), "{outcome}");
+        assert_eq!(tool.verbs(), [vec!["ADD", "DEL"], vec!["ADD", "DEL"]]);
+        assert!(!tool.record().exists());
+        tool.call("add").run().result();
+    });
+}
+
 #[test]
 fn whoever_waits_for_his_turn_can_be_stopped() {
     lab(|host| {

@@ -162,6 +162,20 @@ impl Runtime {
     /// The first plugin's that fails, with its code; the plugins after it are not run. None is run if one is missing,
     /// if this attachment is there already (code 7), or if the cache cannot be written (5).
     pub fn add(&self, list: &List, request: &Request, on_failure: OnFailure) -> Result<Box<RawValue>> {
+        self.add_and_tell(list, request, on_failure, |_| Ok(()))
+    }
+
+    /// The same for a result that somebody has to get: `tell` gives it to him. Where that fails, so has the ADD, and is undone.
+    ///
+    /// # Errors
+    /// As [`Runtime::add`]; what `tell` says.
+    pub fn add_and_tell(
+        &self,
+        list: &List,
+        request: &Request,
+        on_failure: OnFailure,
+        tell: impl FnOnce(&RawValue) -> Result<()>,
+    ) -> Result<Box<RawValue>> {
         let attachment = request.attachment(list);
         self.look_for_plugins(list)?;
         let _turn = self.turn(&request.container)?;
@@ -190,7 +204,8 @@ impl Runtime {
         self.cache.write(&record)?;
         let added = self.attach(list, request).and_then(|result| {
             record.result = Some(result.clone());
-            self.cache.write(&record).map(|()| result)
+            self.cache.write(&record)?;
+            tell(&result).map(|()| result)
         });
         added.map_err(|error| {
             let cleaned = match on_failure {
