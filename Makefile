@@ -75,6 +75,8 @@ run = @mkdir -p $(OUT); echo '$2' > $(OUT)/test-$1.log; echo "== $2"; $3 2>&1 | 
 test-units: rust
 	$(call run,units,the libraries on their own,cargo test --locked --target $(TARGET) --workspace --lib --bins)
 
+# Nearly half of the time tests wait for the kernel, so there is one more at once than processors.
+test-user test-root: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 test-user: build-all packages firewalld
 	$(call run,user,in user namespaces,$(CARGO_TEST))
 
