@@ -1,6 +1,8 @@
 //! From Jackfield to Jackfield: what the programs of an earlier layout left on a node is taken down by today's. The texts are
 //! frozen: whoever changes a layout adds one, and changes none.
 
+mod chained;
+
 use serde_json::{Value, json};
 
 use crate::lab::attach::Attach;
