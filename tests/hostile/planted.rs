@@ -1,7 +1,7 @@
 //! Something else in the place of a file of ours.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{OURS, PRECIOUS, bounded, cnitool, lay_out_what_is_precious, what_is_precious_is_untouched};
@@ -164,5 +164,40 @@ fn a_run_that_was_not_written_down_by_us_is_not_cleaned_up_after() {
         }
         host.sh(&format!("cp /run/evil/record {at}; chmod 600 {at}"));
         assert!(run(), "the record itself is one that would be acted upon");
+    });
+}
+
+/// A name is made anew or not at all, whatever else has it.
+#[test]
+fn a_namespace_gets_no_name_that_leads_elsewhere() {
+    lab_with(OURS, |host| {
+        lay_out_what_is_precious();
+        let netns = |words: &[&str]| bounded(Call::of(host.program("netns"), words)).run();
+        // From here on the folder of the names is a mount.
+        assert!(netns(&["add", "living"]).succeeded());
+        let links = [
+            ("leads", "/run/precious"),
+            ("dangles", "/run/nowhere"),
+            ("lives", "/run/netns/living"),
+            ("itself", "itself"),
+        ];
+        for (name, to) in links {
+            symlink(to, Path::new("/run/netns").join(name)).unwrap();
+        }
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = mounts();
+        let living = fs::metadata("/run/netns/living").unwrap().ino();
+        for (name, to) in links {
+            for words in [&["add", name][..], &["add", "--with-loopback", name], &["attach", name, "1"]] {
+                let refused = netns(words);
+                assert_eq!(refused.status().code(), Some(1), "{refused}");
+                let said = format!("Cannot create namespace file \"/run/netns/{name}\": File exists");
+                assert!(refused.stderr().contains(&said), "{refused}");
+                assert_eq!(fs::read_link(format!("/run/netns/{name}")).unwrap(), Path::new(to), "{words:?}");
+                what_is_precious_is_untouched(&words.join(" "));
+                assert_eq!(mounts(), before, "{words:?} has mounted something");
+            }
+        }
+        assert_eq!(fs::metadata("/run/netns/living").unwrap().ino(), living);
     });
 }
