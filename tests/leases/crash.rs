@@ -213,27 +213,33 @@ fn refused_in_turn(verb: &'static str) {
     lab_with(OURS, |host| {
         let net = Net::new(host);
         let del = || net.call("DEL", "x").run().silent();
-        let before = || {
-            if verb == "DEL" {
-                drop(net.call("ADD", "x").run().result())
+        let call = || match verb {
+            "CHECK" => {
+                let added = net.call("ADD", "x").run().result();
+                container(net.host, &net.pod, &net.conf, "x").call_with(verb, &added)
+            }
+            "ADD" => net.call(verb, "x"),
+            _ => {
+                net.call("ADD", "x").run().result();
+                net.call(verb, "x")
             }
         };
-        before();
-        let all = requests(&net.call(verb, "x"));
+        let all = requests(&call());
         del();
         // What comes before it reads its configuration is the loader and Rust's own beginning.
         let kind = |request: &Asked| calls::name(request.point.call);
         let begins = all.iter().position(|it| kind(it) == "read" && it.first == 0).unwrap();
         for (n, request) in all.iter().enumerate().skip(begins) {
             for errno in refusals(&kind(request)) {
-                before();
-                let answer = with(&net.call(verb, "x"), request, Deed::Refuse(*errno));
+                let answer = with(&call(), request, Deed::Refuse(*errno));
                 let why = (errno, request, &answer.stdout());
                 net.is_whole(&why);
                 let left = leases(NET).len() - 2 * net.living.len();
                 let is_right = match (verb, answer.succeeded()) {
-                    ("ADD", true) => left == 2,
+                    ("ADD", true) | ("CHECK", _) => left == 2,
                     ("ADD", false) | (_, true) => left == 0,
+                    // It ends what it can.
+                    ("GC", false) => left <= 2,
                     _ => left > 0,
                 };
                 assert!(is_right, "{left} of its leases are there after {why:?}");
@@ -263,6 +269,17 @@ fn an_add_that_is_refused_any_request_takes_an_address_or_says_why_not() {
 #[test]
 fn a_del_that_is_refused_any_request_frees_the_address_or_says_why_not() {
     refused_in_turn("DEL");
+}
+
+// IPM-17
+#[test]
+fn a_gc_that_is_refused_any_request_frees_the_address_or_says_why_not() {
+    refused_in_turn("GC");
+}
+
+#[test]
+fn a_check_that_is_refused_any_request_passes_or_says_why_not_and_changes_nothing() {
+    refused_in_turn("CHECK");
 }
 
 // IPM-17
