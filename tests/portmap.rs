@@ -6,6 +6,7 @@ mod input;
 mod iptables;
 mod release;
 mod rules;
+mod sctp;
 mod sources;
 mod switch;
 mod traffic;

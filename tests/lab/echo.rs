@@ -1,10 +1,17 @@
 //! Somebody who listens on a port and says who asked, and somebody who asks: this very test program, started in a place. So
-//! every world has both, of TCP and of UDP, for both families.
+//! every world has both, of TCP, of UDP, and of SCTP where the kernel has it, for both families.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, listen,
+    setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::place::Place;
 use super::world;
@@ -71,8 +78,10 @@ fn speak() {
     match role.split(' ').collect::<Vec<_>>().as_slice() {
         ["listen", "tcp", at, word] => listen_tcp(at, word),
         ["listen", "udp", at, word] => listen_udp(at, word),
+        ["listen", "sctp", at, word] => listen_sctp(at.parse().unwrap(), word),
         ["ask", "tcp", to, _] => ask_tcp(to.parse().unwrap()),
         ["ask", "udp", to, port] => ask_udp(to.parse().unwrap(), port.parse().unwrap()),
+        ["ask", "sctp", to, port] => ask_sctp(to.parse().unwrap(), port.parse().unwrap()),
         other => panic!("{other:?}"),
     }
 }
@@ -82,7 +91,10 @@ fn answer(word: &str, asker: IpAddr) -> String {
 }
 
 fn listen_tcp(at: &str, word: &str) {
-    let listener = TcpListener::bind(at).unwrap();
+    answer_each(&TcpListener::bind(at).unwrap(), word);
+}
+
+fn answer_each(listener: &TcpListener, word: &str) {
     println!("listening");
     for mut stream in listener.incoming().flatten() {
         let asker = stream.peer_addr().map(|asker| asker.ip());
@@ -99,11 +111,40 @@ fn listen_udp(at: &str, word: &str) {
 }
 
 fn ask_tcp(to: SocketAddr) {
-    let Ok(mut stream) = TcpStream::connect_timeout(&to, PATIENCE) else { return };
+    let Ok(stream) = TcpStream::connect_timeout(&to, PATIENCE) else { return };
+    hear(stream);
+}
+
+fn hear(mut stream: TcpStream) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
     if stream.read_to_string(&mut answer).is_ok() {
         println!("answer: {answer}");
+    }
+}
+
+/// A socket for one association, at that address. Once it is connected, or listens, it is used like one of TCP.
+pub fn association(at: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let own = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Sctp)?;
+    setsockopt(&own, sockopt::ReuseAddr, &true)?;
+    bind(own.as_raw_fd(), &SockaddrStorage::from(at))?;
+    Ok(own)
+}
+
+fn listen_sctp(at: SocketAddr, word: &str) {
+    let own = association(at).unwrap();
+    listen(&own, Backlog::new(16).unwrap()).unwrap();
+    answer_each(&own.into(), word);
+}
+
+fn ask_sctp(to: SocketAddr, port: u16) {
+    let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let own = association(SocketAddr::new(any, port)).unwrap();
+    let patience = TimeVal::seconds(PATIENCE.as_secs().try_into().unwrap());
+    setsockopt(&own, sockopt::SendTimeout, &patience).unwrap();
+    if connect(own.as_raw_fd(), &SockaddrStorage::from(to)).is_ok() {
+        hear(own.into());
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::differences;
+use super::echo;
 use super::host::Host;
 
 /// Set in the copy of the test that runs inside, to the number of the world: a test may make several, and each
@@ -64,22 +65,30 @@ pub enum Feature {
     BridgeVlans,
     /// Links that add and take away the tag of one VLAN (802.1q).
     TaggedLinks,
+    /// SCTP.
+    Associations,
 }
 
 impl Feature {
     /// Whether this kernel has it: tried once in each run.
     fn is_here(self) -> bool {
-        static TRIED: [OnceLock<bool>; 2] = [OnceLock::new(), OnceLock::new()];
-        let (tried, script) = match self {
-            Feature::BridgeVlans => (&TRIED[0], "ip link add dev br0 type bridge vlan_filtering 1"),
-            Feature::TaggedLinks => (
-                &TRIED[1],
-                "ip link add dev up0 type veth && ip link set dev up0 up && \
-                 ip link add link up0 name tag0 type vlan id 5",
-            ),
-        };
-        let works = || nowhere().args(["sh", "-c", script]).output().expect("unshare(1)").status.success();
-        *tried.get_or_init(works)
+        static TRIED: [OnceLock<bool>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+        let works =
+            |script| nowhere().args(["sh", "-c", script]).output().expect("unshare(1)").status.success();
+        match self {
+            Feature::BridgeVlans => {
+                *TRIED[0].get_or_init(|| works("ip link add dev br0 type bridge vlan_filtering 1"))
+            }
+            Feature::TaggedLinks => *TRIED[1].get_or_init(|| {
+                works(
+                    "ip link add dev up0 type veth && ip link set dev up0 up && \
+                     ip link add link up0 name tag0 type vlan id 5",
+                )
+            }),
+            Feature::Associations => {
+                *TRIED[2].get_or_init(|| echo::association(([127, 0, 0, 1], 0).into()).is_ok())
+            }
+        }
     }
 }
 
