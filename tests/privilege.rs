@@ -13,10 +13,13 @@ use crate::lab::attach::Attach;
 use crate::lab::call::Call;
 use crate::lab::conf;
 use crate::lab::host::{Host, Pod};
+use crate::lab::iptables::Iptables;
 use crate::lab::lab_with;
-use crate::lab::world::Need;
+use crate::lab::world::{Feature, Need};
 
 const OURS: &[Need] = &[Need::Ours("hostile")];
+/// By what capability iptables-legacy opens its socket.
+const NET_RAW: &str = "NET_RAW";
 const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
 
 fn conf_of(host: &Host, program: &str) -> Value {
@@ -51,11 +54,24 @@ fn capabilities(cell: &str) -> BTreeSet<String> {
     cell.split(", ").filter(|word| *word != "-").map(str::to_owned).collect()
 }
 
-/// Program, and for each verb the capabilities that it needs.
-fn documented() -> Vec<(String, Vec<BTreeSet<String>>)> {
-    let rows = rows("| program | ADD |").into_iter().map(|cells| {
-        let (program, sets) = cells.split_first().unwrap();
-        (program.trim_matches('`').to_owned(), sets.iter().map(|cell| capabilities(cell)).collect())
+/// A row of what the verbs of a program need.
+struct Row {
+    program: String,
+    /// What its configuration says beside the usual, as JSON without its braces.
+    setting: String,
+    /// For each verb the capabilities.
+    sets: Vec<BTreeSet<String>>,
+}
+
+fn documented(head: &str) -> Vec<Row> {
+    let rows = rows(head).into_iter().map(|cells| {
+        let (what, sets) = cells.split_first().unwrap();
+        let mut quoted = what.split('`').skip(1).step_by(2).map(str::to_owned);
+        Row {
+            program: quoted.next().unwrap(),
+            setting: quoted.next().unwrap_or_default(),
+            sets: sets.iter().map(|cell| capabilities(cell)).collect(),
+        }
     });
     rows.collect()
 }
@@ -69,11 +85,12 @@ fn with(capabilities: &BTreeSet<String>, call: Call) -> Call {
 struct Tried<'h> {
     web: Attach<'h>,
     prev: Option<Value>,
+    by: Iptables,
 }
 
 impl Tried<'_> {
     fn call(&self, verb: &str, result: &Value) -> Call {
-        match verb {
+        let call = match verb {
             "CHECK" => self.web.call_with(verb, result),
             "GC" => {
                 let nobody = conf::with(self.web.configuration(), "/cni.dev~1valid-attachments", json!([]));
@@ -83,7 +100,8 @@ impl Tried<'_> {
             _ => {
                 self.prev.as_ref().map_or_else(|| self.web.call(verb), |prev| self.web.call_with(verb, prev))
             }
-        }
+        };
+        call.env("PATH", self.by.path())
     }
 }
 
@@ -91,11 +109,23 @@ fn needs_exactly(host: &Host, tried: &Tried<'_>, verb: &str, needs: &BTreeSet<St
     let program = tried.web.program();
     let added = || if verb == "ADD" { Value::Null } else { tried.call("ADD", &Value::Null).run().result() };
     let result = added();
+    let is_by_iptables = tried.web.configuration().to_string().contains("iptables");
+    if tried.by == Iptables::Legacy {
+        host.sh("touch /run/xtables.lock"); // its own, and it stays
+    }
     let before = (verb == "ADD" && !needs.is_empty()).then(|| host.snapshot());
     for lacking in needs {
         let less = needs.iter().filter(|it| *it != lacking).cloned().collect();
         let refused = with(&less, tried.call(verb, &result)).run();
-        refused.fails_somehow().names(&[&format!("CAP_{lacking}")]);
+        let named = match &**lacking {
+            // The iptables of old says so in words of its own.
+            NET_RAW => "Permission denied (you must be root)".to_owned(),
+            lacking => format!("CAP_{lacking}"),
+        };
+        let fault = refused.fails_somehow().names(&[&named]);
+        if verb == "ADD" && is_by_iptables && fault.details.contains("not undone") {
+            tried.call("DEL", &result).run().silent();
+        }
     }
     if let Some(before) = before {
         before.same_as(&host.snapshot(), conf::LEFT_BEHIND);
@@ -111,24 +141,71 @@ fn needs_exactly(host: &Host, tried: &Tried<'_>, verb: &str, needs: &BTreeSet<St
     tried.call("DEL", &result).run().silent();
 }
 
+fn is_as_documented(host: &Host, row: &Row, by: Iptables) {
+    let pod = host.pod();
+    let mut conf = conf_of(host, &row.program);
+    let more: Value = serde_json::from_str(&format!("{{{}}}", row.setting)).unwrap();
+    conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let bridge = host.attach("bridge", conf::bridge(host), &pod);
+    let is_chained = ["portmap", "firewall", "bandwidth", "tuning"].contains(&&*row.program);
+    let prev = is_chained.then(|| bridge.add().result());
+    let tried = Tried { web: host.attach(&row.program, conf, &pod), prev, by };
+    for (verb, needs) in VERBS.into_iter().zip(&row.sets) {
+        needs_exactly(host, &tried, verb, needs);
+    }
+    if is_chained {
+        bridge.del().silent();
+    }
+}
+
 #[test]
 fn each_verb_needs_what_is_documented_and_without_one_of_it_says_which() {
     lab_with(OURS, |host| {
-        let table = documented();
-        assert_eq!(table.len(), 9, "{table:?}");
-        for (program, sets) in table {
-            let pod = host.pod();
-            let conf = conf_of(host, &program);
-            let bridge = host.attach("bridge", conf::bridge(host), &pod);
-            let is_chained = ["portmap", "firewall", "bandwidth", "tuning"].contains(&&*program);
-            let prev = is_chained.then(|| bridge.add().result());
-            let tried = Tried { web: host.attach(&program, conf, &pod), prev };
-            for (verb, needs) in VERBS.into_iter().zip(&sets) {
-                needs_exactly(host, &tried, verb, needs);
+        let table = documented("| program | ADD |");
+        assert_eq!(table.len(), 9);
+        table.iter().for_each(|row| is_as_documented(host, row, Iptables::Nft));
+    });
+}
+
+/// The rows of the second table whose setting is, or is not, such a one.
+fn with_settings(is_meant: impl Fn(&str) -> bool) -> Vec<Row> {
+    let mut table = documented("| program, with | ADD |");
+    assert_eq!(table.len(), 5);
+    table.retain(|row| is_meant(&row.setting));
+    assert!(!table.is_empty());
+    table
+}
+
+#[test]
+fn so_it_does_with_settings_that_make_more_rules_and_by_iptables() {
+    lab_with(OURS, |host| {
+        let table = with_settings(|setting| !setting.contains("vlan"));
+        table.iter().for_each(|row| is_as_documented(host, row, Iptables::Nft));
+    });
+}
+
+#[test]
+fn so_it_does_where_the_bridge_tells_vlans_apart() {
+    lab_with(&[OURS, &[Need::Has(Feature::BridgeVlans)]].concat(), |host| {
+        let table = with_settings(|setting| setting.contains("vlan"));
+        table.iter().for_each(|row| is_as_documented(host, row, Iptables::Nft));
+    });
+}
+
+#[test]
+fn iptables_legacy_needs_net_raw_beside_it_whatever_the_verb() {
+    lab_with(&[OURS, &[Need::IptablesLegacy]].concat(), |host| {
+        // It loads modules by itself, where nobody has; that takes another right.
+        for table in ["nat", "filter", "mangle"] {
+            for program in ["iptables", "ip6tables"] {
+                host.sh(&format!("PATH={} {program} -w -t {table} -S", Iptables::Legacy.path()));
             }
-            if is_chained {
-                bridge.del().silent();
+        }
+        for mut row in with_settings(|setting| setting.contains("iptables")) {
+            for needs in &mut row.sets {
+                needs.insert(NET_RAW.to_owned());
             }
+            is_as_documented(host, &row, Iptables::Legacy);
         }
     });
 }
