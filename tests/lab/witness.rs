@@ -32,6 +32,11 @@ pub fn outside(host: &Host, knows: &[&str]) -> Pod {
         ip addr add 192.0.2.1/24 dev outside; ip addr add fd00:99::1/64 dev outside nodad");
     outside.sh("ip link set eth0 up
         ip addr add 192.0.2.2/24 dev eth0; ip addr add fd00:99::2/64 dev eth0 nodad");
+    // The kernel gives an end its own address when it has heard of the other one, and a snapshot should not be taken before.
+    for (place, link) in [(&**host, "outside"), (&*outside, "eth0")] {
+        let has_own = format!("until ip -6 addr show dev {link} scope link | grep -q fe80; do :; done");
+        place.sh(&format!("timeout 20 sh -c '{has_own}'"));
+    }
     for network in knows {
         let via = if network.contains(':') { HOST[1] } else { HOST[0] };
         outside.sh(&format!("ip route add {network} via {via}"));
