@@ -53,10 +53,10 @@ demo: build
 build: rust
 	@cargo build --locked --release --target $(TARGET) --bins
 
-# The tests run the examples too.
+# The tests run the examples too. They are built beside the programs, since each of these takes one processor alone in the end.
 .PHONY: build-all
 build-all: rust
-	@cargo build --locked --release --target $(TARGET) --bins --examples
+	@cargo build --locked --release --target $(TARGET) --bins --examples --test main
 
 # --- tests -----------------------------------------------------------------------------------------------------
 
