@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lab::host::{Host, Pod};
 use crate::lab::place::Place;
-use crate::lab::world::Need;
+use crate::lab::world::{Need, skip, variable};
 use crate::lab::{conf, lab, lab_with};
 
 /// A witness beside the road: nft notes who announces which address, MAC and address in one element.
@@ -139,6 +139,10 @@ fn addresses_that_settle_unheard_are_found_settled() {
 /// What it can still hear then is older than what it sees by itself, and the change that followed it was lost.
 #[test]
 fn an_address_that_settled_unheard_is_not_waited_for_by_what_was_heard_before() {
+    if variable("JACKFIELD_GUEST").is_some() {
+        let name = "kernel::an_address_that_settled_unheard_is_not_waited_for_by_what_was_heard_before";
+        return skip(name, "an emulated kernel takes longer than the five seconds that ADD waits");
+    }
     let before =
         "echo 0 >/proc/sys/net/ipv6/conf/eth0/router_solicitation_delay; ip addr add fd00:55::1/64 dev eth0;";
     an_add_that_hears_too_much_settles(before, |pod, is_tentative| {
