@@ -112,9 +112,7 @@ fn run(verb: &str, typed: &ArgMatches) -> Result<()> {
         let text = pretty::pretty(result.get());
         // JSON has two ways to write a character; a terminal gets the one that does nothing to it.
         let text = if std::io::stdout().is_terminal() { plain_lines(&text) } else { text };
-        let mut stdout = std::io::stdout();
-        let told = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-        told.or_fail(Code::IO, || "write the result".into())
+        say::whole(&text).or_fail(Code::IO, || "write the result".into())
     })
 }
 

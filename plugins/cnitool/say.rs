@@ -19,11 +19,16 @@ pub(super) fn either(
     document: impl FnOnce() -> Json,
 ) -> Result<()> {
     let text = if as_json { plain_json(&document()) } else { text() };
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match whole(&text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.or_fail(Code::IO, || "write to stdout".into()),
     }
+}
+
+/// Prints a text to its end, or says why not.
+pub(super) fn whole(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
 }
 
 /// Tells of one thing while others follow; as JSON it is an object in a line.

@@ -167,15 +167,18 @@ fn gc_takes_down_what_an_earlier_layout_left() {
     });
 }
 
+/// With its link and its leases, and not before, it is nobody's.
+fn purge_knows_it_by_its_link(host: &Host, _: &Attach<'_>) {
+    let purge = || Call::of(host.program("cnitool"), &["purge"]).run();
+    assert_eq!(purge().stdout(), "", "its link is there");
+    host.sh("ip link delete vethd230246a997; rm /run/leases/net-a/10.9.0.2 /run/leases/net-a/fd00:9::2");
+    let told = purge();
+    assert!(told.succeeded() && told.stdout().contains("record"), "{told}");
+}
+
 #[test]
 fn purge_takes_down_what_an_earlier_layout_left_when_its_link_is_gone() {
-    is_taken_down_by(|host, _| {
-        let purge = || Call::of(host.program("cnitool"), &["purge"]).run();
-        assert_eq!(purge().stdout(), "", "its link is there");
-        host.sh("ip link delete vethd230246a997; rm /run/leases/net-a/10.9.0.2 /run/leases/net-a/fd00:9::2");
-        let told = purge();
-        assert!(told.succeeded() && told.stdout().contains("record"), "{told}");
-    });
+    is_taken_down_by(purge_knows_it_by_its_link);
 }
 
 #[test]

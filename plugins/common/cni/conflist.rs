@@ -165,7 +165,7 @@ impl Runtime {
         self.add_and_tell(list, request, on_failure, |_| Ok(()))
     }
 
-    /// The same for a result that somebody has to get: `tell` gives it to him. Where that fails, so has the ADD, and is undone.
+    /// The same for a result that somebody has to get: `tell` gives it to him. Where that fails, so has the ADD.
     ///
     /// # Errors
     /// As [`Runtime::add`]; what `tell` says.
